@@ -1,5 +1,6 @@
 //! What can go wrong with data on disk.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 
 /// The result of everything in this crate.
@@ -20,14 +21,27 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A caption file, archive or Parquet file that does not hold what it should.
+    #[error("{place}: {reason}")]
+    Data {
+        /// The file; with the line, row or entry where there is one.
+        place: String,
+        /// What was found, and what was expected.
+        reason: String,
+    },
 }
 
 impl Error {
+    /// [`Error::Data`].
+    pub(crate) fn data(place: impl Display, reason: impl Display) -> Self {
+        Self::Data { place: place.to_string(), reason: reason.to_string() }
+    }
+
     /// 2 where the user's input is at fault, 1 otherwise: a program's exit status.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Core(error) => error.exit_code(),
-            Self::Toml { .. } => 2,
+            Self::Toml { .. } | Self::Data { .. } => 2,
         }
     }
 }

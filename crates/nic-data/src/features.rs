@@ -1,53 +1,105 @@
-//! Feature shards: `features` `[N, D]` and `image_id` `[N]` in safetensors files.
+//! Features by image id, memory-mapped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use nic_core::EncoderSpec;
-use serde::{Deserialize, Serialize};
 
-use crate::Result;
-
-/// What a shard says of itself in its safetensors metadata.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ShardHeader {
-    /// What made the features.
-    pub encoder: EncoderSpec,
-    /// The dataset's name.
-    pub dataset: String,
-    /// Images of this shard that could not be read: id and reason.
-    pub failed: Vec<(i64, String)>,
-}
-
-/// Writes a shard to a temporary file beside `path` and renames it; `features` is `[N, D]`, stored as `dtype`.
-pub fn write_shard(
-    _path: &Path,
-    _header: &ShardHeader,
-    _ids: &[i64],
-    _features: &Tensor,
-    _dtype: DType,
-) -> Result<()> {
-    unimplemented!()
-}
+use crate::index::same_encoder;
+use crate::shard::{Shard, expect};
+use crate::{Error, Index, Result};
 
 /// Features by image id, memory-mapped: a directory of shards or one file, ours or made elsewhere.
+///
+/// Positions count the images of all shards, one shard after the other.
 #[derive(Debug)]
-pub struct Features {}
+pub struct Features {
+    shards: Vec<Shard>,
+    /// The position of each shard's first image.
+    starts: Vec<usize>,
+    /// Image ids, rising, with their positions.
+    positions: Vec<(i64, usize)>,
+    encoder: Option<EncoderSpec>,
+    index: Option<Index>,
+    dim: usize,
+}
 
 impl Features {
-    /// Maps every `*.safetensors` of a directory, or one file.
-    pub fn open(_path: &Path) -> Result<Self> {
-        unimplemented!()
+    /// Maps one file, or a directory: the shards that its `index.json` lists, or every `*.safetensors` where it has none.
+    ///
+    /// Lengths, shapes and types are checked; hashes only by [`Features::verify`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let directory = path.metadata().map_err(nic_core::Error::io(path))?.is_dir();
+        let index = match directory && path.join(Index::FILE).exists() {
+            true => Some(Index::load(path)?),
+            false => None,
+        };
+        let files = match &index {
+            Some(index) => index.shards.iter().map(|shard| path.join(&shard.file)).collect(),
+            None if directory => safetensors_in(path)?,
+            None => vec![path.to_owned()],
+        };
+        let shards = files.iter().map(|file| Shard::open(file)).collect::<Result<Vec<_>>>()?;
+        let Some(first) = shards.first() else {
+            return Err(nic_core::Error::Missing {
+                place: path.display().to_string(),
+                what: "a shard (*.safetensors)".to_owned(),
+                hint: "; `extract` makes them".to_owned(),
+            }
+            .into());
+        };
+        let mut encoder: Option<EncoderSpec> = None;
+        for (number, shard) in shards.iter().enumerate() {
+            expect(&shard.path, "features' width D", shard.dim, shard.dim == first.dim, || {
+                format!("{}, as in {}", first.dim, first.path.display())
+            })?;
+            if let Some(header) = &shard.header {
+                same_encoder(
+                    &shard.path,
+                    &header.encoder,
+                    encoder.get_or_insert(header.encoder.clone()),
+                )?;
+            }
+            if let Some(index) = &index {
+                index.check(shard)?;
+                let rows = index.shards[number].rows;
+                expect(
+                    &shard.path,
+                    "the number of images",
+                    shard.ids.len(),
+                    shard.ids.len() == rows,
+                    || format!("{rows}, as {} says", Index::FILE),
+                )?;
+            }
+        }
+        // Features of which only some say where they are from are not known to be of one encoder.
+        let encoder = encoder.filter(|_| shards.iter().all(|shard| shard.header.is_some()));
+        let dim = first.dim;
+        let starts = shards
+            .iter()
+            .scan(0, |sum, shard| Some(std::mem::replace(sum, *sum + shard.ids.len())))
+            .collect();
+        let mut positions: Vec<_> =
+            shards.iter().flat_map(|shard| shard.ids.iter().copied()).zip(0..).collect();
+        positions.sort_unstable();
+        let features = Self { shards, starts, positions, encoder, index, dim };
+        if let Some(pair) = features.positions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            let (first, _) = features.shard_of(pair[0].1);
+            let (second, _) = features.shard_of(pair[1].1);
+            let reason = format!("image {} is here and in {}", pair[1].0, first.path.display());
+            return Err(Error::data(second.path.display(), reason));
+        }
+        Ok(features)
     }
 
     /// D.
     pub fn dim(&self) -> usize {
-        unimplemented!()
+        self.dim
     }
 
     /// How many images.
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.positions.len()
     }
 
     /// No image at all.
@@ -55,18 +107,64 @@ impl Features {
         self.len() == 0
     }
 
-    /// What made them; none where the file does not say.
+    /// What made them; none where the files do not say. `weights` is as the shards have it: a relative path is relative
+    /// to their directory.
     pub fn encoder(&self) -> Option<&EncoderSpec> {
-        unimplemented!()
+        self.encoder.as_ref()
     }
 
     /// The row of an image.
-    pub fn position(&self, _id: i64) -> Option<usize> {
-        unimplemented!()
+    pub fn position(&self, id: i64) -> Option<usize> {
+        let at = self.positions.binary_search_by_key(&id, |pair| pair.0).ok()?;
+        Some(self.positions[at].1)
     }
 
-    /// Rows `[B, D]` as f32 on `device`.
-    pub fn gather(&self, _positions: &[usize], _device: &Device) -> Result<Tensor> {
-        unimplemented!()
+    /// Rows `[B, D]` as f32 on `device`; reads those rows alone.
+    pub fn gather(&self, positions: &[usize], device: &Device) -> Result<Tensor> {
+        if let Some(position) = positions.iter().find(|position| **position >= self.len()) {
+            let reason = format!("there is no feature row {position}, only {}", self.len());
+            return Err(nic_core::Error::Usage(reason).into());
+        }
+        let mut rows = Vec::with_capacity(positions.len() * self.dim);
+        for position in positions {
+            let (shard, row) = self.shard_of(*position);
+            shard.read_row(row, &mut rows);
+        }
+        let rows = Tensor::from_vec(rows, (positions.len(), self.dim), device);
+        Ok(rows.map_err(nic_core::Error::from)?)
     }
+
+    /// Reads everything and compares it with the hashes in the shards and in `index.json`.
+    pub fn verify(&self) -> Result<()> {
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.verify()?;
+            if let Some(index) = &self.index {
+                let (found, stated) = (shard.sha256(), &index.shards[number].sha256);
+                expect(&shard.path, "SHA-256", &found, found == *stated, || {
+                    format!("{stated}, as {} says", Index::FILE)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The shard of a position (below the length) and the row in it.
+    fn shard_of(&self, position: usize) -> (&Shard, usize) {
+        let number = self.starts.partition_point(|start| *start <= position) - 1;
+        (&self.shards[number], position - self.starts[number])
+    }
+}
+
+/// Sorted by name.
+fn safetensors_in(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        std::fs::read_dir(dir).and_then(|entries| entries.collect::<std::io::Result<Vec<_>>>());
+    let mut files: Vec<_> = entries
+        .map_err(nic_core::Error::io(dir))?
+        .iter()
+        .map(std::fs::DirEntry::path)
+        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+        .collect();
+    files.sort();
+    Ok(files)
 }

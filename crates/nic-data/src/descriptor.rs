@@ -1,0 +1,117 @@
+//! What `datasets/*.toml` says.
+
+use std::path::Path;
+
+use nic_core::Location;
+use serde::Deserialize;
+
+use crate::{Error, Result, Split, read_toml};
+
+/// A dataset's descriptor.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Descriptor {
+    pub(crate) name: String,
+    pub(crate) format: Format,
+    /// Files with captions whose split the file name or the file itself says.
+    #[serde(default)]
+    pub(crate) captions: Vec<String>,
+    /// Directories or .zip archives, searched in this order.
+    #[serde(default)]
+    pub(crate) images: Vec<String>,
+    #[serde(default)]
+    pub(crate) splits: Splits,
+    #[serde(default)]
+    pub(crate) columns: Columns,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    Coco,
+    Karpathy,
+    Flickr8k,
+    Parquet,
+}
+
+/// Files by split: caption files, or Flickr8k's lists of images.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Splits {
+    pub(crate) train: Vec<String>,
+    pub(crate) val: Vec<String>,
+    pub(crate) test: Vec<String>,
+}
+
+/// Names of Parquet columns; a column inside a struct or list is `outer.inner`.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Columns {
+    /// The image's id, a number; without one, the digits that lead the file name, else the row's number.
+    pub(crate) id: Option<String>,
+    /// The encoded image: bytes, or a struct with a field `bytes`.
+    pub(crate) image: Option<String>,
+    /// The image's file name.
+    pub(crate) file_name: Option<String>,
+    /// A list of captions, one caption, or what `_0`, `_1` ... follow in the names of several columns.
+    pub(crate) captions: Option<String>,
+    /// `train`, `val` ... in every row.
+    pub(crate) split: Option<String>,
+}
+
+impl Descriptor {
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let descriptor: Self = read_toml(path, &[])?;
+        let invalid =
+            |reason: &str| Err(Error::Toml { path: path.to_owned(), reason: reason.to_owned() });
+        match descriptor.format {
+            Format::Karpathy if descriptor.splits != Splits::default() => {
+                return invalid(
+                    "[splits] does not go with format karpathy: its file says the split of each image",
+                );
+            }
+            Format::Flickr8k if descriptor.splits == Splits::default() => {
+                return invalid(
+                    "format flickr8k needs [splits]: train, val, test = [the lists of their images]",
+                );
+            }
+            Format::Coco | Format::Parquet if descriptor.splits != Splits::default() => {}
+            _ if descriptor.captions.is_empty() => return invalid("captions = [files] is missing"),
+            _ => {}
+        }
+        if descriptor.format != Format::Parquet && descriptor.columns != Columns::default() {
+            return invalid("[columns] goes with format parquet only");
+        }
+        Ok(descriptor)
+    }
+
+    /// The files of `[splits]` and of `captions` with the split each belongs to, where that is known.
+    pub(crate) fn caption_files(&self) -> impl Iterator<Item = (&str, Option<Split>)> {
+        let Splits { train, val, test } = &self.splits;
+        let stated = [(train, Split::Train), (val, Split::Val), (test, Split::Test)];
+        let stated = stated
+            .into_iter()
+            .flat_map(|(files, split)| files.iter().map(move |file| (file.as_str(), Some(split))));
+        stated.chain(self.captions.iter().map(|file| (file.as_str(), Split::of_file(file))))
+    }
+}
+
+/// The files that `text` names: one, or in the last part of a pattern with `*` several, sorted by name.
+pub(crate) fn resolve(text: &str, base: &Path) -> Result<Vec<std::path::PathBuf>> {
+    Ok(vec![fetch(&locate(text, base)?)?])
+}
+
+pub(crate) fn locate(text: &str, base: &Path) -> Result<Location> {
+    if text.starts_with("hf://") {
+        Ok(Location::parse(text, base)?)
+    } else {
+        Ok(Location::Local(base.join(text)))
+    }
+}
+
+pub(crate) fn fetch(location: &Location) -> Result<std::path::PathBuf> {
+    match location {
+        Location::Local(path) => Ok(path.clone()),
+        hub => Ok(hub.fetch()?),
+    }
+}

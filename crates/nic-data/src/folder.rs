@@ -1,0 +1,108 @@
+//! Where image files lie: a directory, or a .zip archive that stays packed.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use nic_core::Location;
+use zip::ZipArchive;
+
+use crate::{Error, Result};
+
+/// No photograph is larger; a damaged or hostile archive may claim anything.
+const MAX_IMAGE_BYTES: u64 = 1 << 30;
+
+/// A directory or archive of images.
+#[derive(Debug)]
+pub(crate) enum Folder {
+    Directory(PathBuf),
+    Archive(Archive),
+}
+
+#[derive(Debug)]
+pub(crate) struct Archive {
+    path: PathBuf,
+    zip: Mutex<ZipArchive<BufReader<File>>>,
+    /// Entry by file name without directories; none where two entries share it.
+    by_name: HashMap<String, Option<usize>>,
+}
+
+impl Folder {
+    pub(crate) fn open(location: &Location) -> Result<Self> {
+        let path = crate::descriptor::fetch(location)?;
+        if path.metadata().map_err(nic_core::Error::io(&path))?.is_dir() {
+            return Ok(Self::Directory(path));
+        }
+        let file = File::open(&path).map_err(nic_core::Error::io(&path))?;
+        let damaged = |error| {
+            Error::data(
+                path.display(),
+                format!("neither a directory nor a whole .zip archive: {error}"),
+            )
+        };
+        let zip = ZipArchive::new(BufReader::new(file)).map_err(damaged)?;
+        let mut by_name = HashMap::with_capacity(zip.len());
+        for (index, name) in zip.file_names().enumerate() {
+            let name = name.map_err(damaged)?;
+            match by_name.entry(base(&name).to_owned()) {
+                Entry::Vacant(vacant) => _ = vacant.insert(Some(index)),
+                Entry::Occupied(mut occupied) => _ = occupied.insert(None),
+            }
+        }
+        Ok(Self::Archive(Archive { path, zip: Mutex::new(zip), by_name }))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::Archive(Archive { path, .. }) => path,
+        }
+    }
+
+    /// The bytes of `DIRECTORY/NAME`, else of `NAME`; none where neither is here.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        match self {
+            Self::Directory(directory) => {
+                for name in [name, base(name)] {
+                    let path = directory.join(name);
+                    match std::fs::read(&path) {
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        bytes => return Ok(Some(bytes.map_err(nic_core::Error::io(path))?)),
+                    }
+                }
+                Ok(None)
+            }
+            Self::Archive(archive) => archive.read(name),
+        }
+    }
+}
+
+impl Archive {
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let place = || format!("{}: {name}", self.path.display());
+        let mut zip = self.zip.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match (zip.index_for_name_raw(name.as_bytes()), self.by_name.get(base(name))) {
+            (Some(index), _) | (None, Some(&Some(index))) => index,
+            (None, None) => return Ok(None),
+            (None, Some(None)) => {
+                return Err(Error::data(place(), "several files of the archive have this name"));
+            }
+        };
+        let entry = zip.by_index(index).map_err(|error| Error::data(place(), error))?;
+        let mut bytes = Vec::new();
+        entry
+            .take(MAX_IMAGE_BYTES + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| Error::data(place(), error))?;
+        if bytes.len() as u64 > MAX_IMAGE_BYTES {
+            return Err(Error::data(place(), "larger than 1 GiB"));
+        }
+        Ok(Some(bytes))
+    }
+}
+
+fn base(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
