@@ -169,8 +169,7 @@ impl Captioner {
             what: "the place of the encoder's weights".into(),
             hint: String::new(),
         })?;
-        let encoder =
-            Encoder::load(weights, spec.preprocess.clone(), DType::F32, &self.device)?;
+        let encoder = Encoder::load(weights, spec.preprocess.clone(), DType::F32, &self.device)?;
         let differences = encoder.spec().differences(spec);
         if differences.is_empty() {
             Ok(encoder)

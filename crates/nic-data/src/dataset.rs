@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use nic_core::Location;
@@ -51,6 +52,17 @@ impl Display for Split {
             Self::Val => "val",
             Self::Test => "test",
         })
+    }
+}
+
+impl FromStr for Split {
+    type Err = nic_core::Error;
+
+    fn from_str(name: &str) -> nic_core::Result<Self> {
+        [Self::Train, Self::Val, Self::Test]
+            .into_iter()
+            .find(|split| split.to_string() == name)
+            .ok_or_else(|| nic_core::Error::Usage(format!("`{name}` is not train, val or test")))
     }
 }
 
