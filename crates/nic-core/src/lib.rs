@@ -2,24 +2,34 @@
 //!
 //! See [`Captioner`] for the short way from a photograph to a caption.
 
+mod activation;
+mod autograd;
 mod captioner;
 mod checkpoint;
+mod cross_entropy;
 mod decoder;
 mod device;
+mod dropout;
 mod encoder;
 mod error;
+mod file;
 mod generate;
 mod hub;
+mod init;
+mod linear;
+mod matmul;
 mod packed;
 mod preprocess;
+mod recurrence;
 mod tokenizer;
 mod vgg;
 mod vocab;
 
 pub use captioner::{Caption, Captioner};
 pub use checkpoint::Checkpoint;
-pub use decoder::{Cell, Decoder, DecoderConfig, DecoderState, Dropout};
+pub use decoder::{Cell, Decoder, DecoderConfig, DecoderState};
 pub use device::DeviceChoice;
+pub use dropout::Dropout;
 pub use encoder::{Encoder, EncoderSpec};
 pub use error::{Error, Result};
 pub use generate::{BeamSearch, Generate, Greedy, Hypothesis, Sample};

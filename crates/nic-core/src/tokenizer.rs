@@ -6,19 +6,29 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Tokenizer {
-    /// Karpathy's: lower case, only a-z, 0-9 and spaces kept.
+    /// Karpathy's: lower case, only a-z, 0-9 and spaces kept. A hyphen or an apostrophe leaves no gap
+    /// ("t-shirt" is `tshirt`); other white space counts as a space.
     #[default]
     Karpathy,
 }
 
 impl Tokenizer {
     /// The words of a caption.
-    pub fn tokenize(self, _caption: &str) -> Vec<String> {
-        unimplemented!()
+    pub fn tokenize(self, caption: &str) -> Vec<String> {
+        match self {
+            Self::Karpathy => caption
+                .to_lowercase()
+                .split_whitespace()
+                .map(|word| word.chars().filter(char::is_ascii_alphanumeric).collect::<String>())
+                .filter(|word| !word.is_empty())
+                .collect(),
+        }
     }
 
     /// Words joined as people write them.
     pub fn join(self, words: &[&str]) -> String {
-        words.join(" ")
+        match self {
+            Self::Karpathy => words.join(" "),
+        }
     }
 }
