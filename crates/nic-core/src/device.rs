@@ -19,15 +19,72 @@ pub enum DeviceChoice {
 
 impl DeviceChoice {
     /// Opens it; the text says which was taken and why, for the log.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where a card is asked for by name and cannot be had.
     pub fn open(self) -> Result<(Device, String)> {
-        unimplemented!()
+        match self {
+            Self::Cpu => Ok((Device::Cpu, "the CPU".into())),
+            Self::Auto => match cuda(0) {
+                Ok(device) => Ok((device, "CUDA device 0".into())),
+                Err(reason) => Ok((Device::Cpu, format!("the CPU ({reason})"))),
+            },
+            Self::Cuda(ordinal) => match cuda(ordinal) {
+                Ok(device) => Ok((device, format!("CUDA device {ordinal}"))),
+                Err(reason) => Err(Error::Usage(format!("device cuda:{ordinal}: {reason}"))),
+            },
+        }
     }
+}
+
+fn cuda(ordinal: usize) -> std::result::Result<Device, String> {
+    if cfg!(not(feature = "cuda")) {
+        return Err("this build has no CUDA; build with --features cudnn".into());
+    }
+    Device::new_cuda(ordinal).map_err(|error| error.to_string())
 }
 
 impl FromStr for DeviceChoice {
     type Err = Error;
 
-    fn from_str(_text: &str) -> Result<Self> {
-        unimplemented!()
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => match text.strip_prefix("cuda:").map(str::parse) {
+                Some(Ok(ordinal)) => Ok(Self::Cuda(ordinal)),
+                _ => Err(Error::Usage(format!(
+                    "device is {text:?}, expected auto, cpu, cuda or cuda:N"
+                ))),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read() {
+        assert_eq!("auto".parse::<DeviceChoice>().unwrap(), DeviceChoice::Auto);
+        assert_eq!("cpu".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cpu);
+        assert_eq!("cuda".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(0));
+        assert_eq!("cuda:3".parse::<DeviceChoice>().unwrap(), DeviceChoice::Cuda(3));
+        for wrong in ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CPU"] {
+            let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
+            assert!(error.contains(&format!("{wrong:?}")), "{error}");
+        }
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn without_cuda_auto_falls_back_and_cuda_says_why() {
+        let (device, reason) = DeviceChoice::Auto.open().unwrap();
+        assert!(device.is_cpu());
+        assert!(reason.contains("no CUDA"), "{reason}");
+        let error = DeviceChoice::Cuda(1).open().unwrap_err().to_string();
+        assert!(error.contains("cuda:1") && error.contains("no CUDA"), "{error}");
     }
 }

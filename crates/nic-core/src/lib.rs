@@ -7,11 +7,14 @@ mod autograd;
 mod captioner;
 mod checkpoint;
 mod cross_entropy;
+mod decode;
 mod decoder;
 mod device;
 mod dropout;
 mod encoder;
 mod error;
+#[cfg(feature = "hub")]
+mod fetch;
 mod file;
 mod generate;
 mod hub;
@@ -21,9 +24,11 @@ mod matmul;
 mod packed;
 mod preprocess;
 mod recurrence;
+mod resample;
 mod tokenizer;
 mod vgg;
 mod vocab;
+mod weights;
 
 pub use captioner::{Caption, Captioner};
 pub use checkpoint::Checkpoint;
@@ -32,6 +37,8 @@ pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use encoder::{Encoder, EncoderSpec};
 pub use error::{Error, Result};
+#[cfg(feature = "hub")]
+pub use fetch::Hub;
 pub use generate::{BeamSearch, Generate, Greedy, Hypothesis, Sample};
 pub use hub::Location;
 pub use packed::PackedCaptions;
