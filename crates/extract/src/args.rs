@@ -1,0 +1,102 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use candle_core::DType;
+use clap::{Parser, ValueEnum};
+use nic_core::{DeviceChoice, Preprocess};
+use nic_data::Split;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Serialize};
+
+/// Reads every image of a dataset through VGG16 once and keeps fc7 in feature shards.
+///
+/// Run it again to continue where it stopped: whole shards are kept. Images that cannot be read are listed in
+/// failed.jsonl; to try one again, delete its shard and index.json and run again.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub struct Args {
+    /// The dataset's descriptor
+    #[arg(long, value_name = "FILE", default_value = "datasets/coco.toml")]
+    pub dataset: PathBuf,
+    /// VGG16's weights: a safetensors file, a directory of them, or hf://OWNER/NAME
+    #[arg(long, value_name = "FILE|DIR|hf://...", default_value = "hf://timm/vgg16.tv_in1k")]
+    pub weights: String,
+    /// Where the shards go [default: features/<the dataset's name>]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// auto (CUDA where there is one), cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto", value_parser = str::parse::<DeviceChoice>)]
+    pub device: DeviceChoice,
+    /// The stored features' type
+    #[arg(long, default_value = "f16")]
+    pub dtype: Dtype,
+    /// Images that the device encodes at once [default: 8 on the CPU, 64 on CUDA]
+    #[arg(long, value_name = "N")]
+    pub batch_size: Option<NonZeroUsize>,
+    /// Images a shard: what an interruption can cost
+    #[arg(long, value_name = "N", default_value = "4096")]
+    pub shard_size: NonZeroUsize,
+    /// Only the first N images
+    #[arg(long, value_name = "N")]
+    pub limit: Option<NonZeroUsize>,
+    /// Only these splits [default: all]
+    #[arg(long, value_name = "SPLIT,...", value_delimiter = ',', value_parser = split)]
+    pub split: Vec<Split>,
+    /// Stop at the first image that cannot be read
+    #[arg(long)]
+    pub strict: bool,
+    /// Turn images as their EXIF orientation says, which ImageNet's training did not
+    #[arg(long)]
+    pub exif_orientation: bool,
+}
+
+impl Args {
+    /// What is done to an image.
+    pub fn preprocess(&self) -> Preprocess {
+        Preprocess { exif_orientation: self.exif_orientation, ..Preprocess::default() }
+    }
+}
+
+fn split(text: &str) -> Result<Split, serde::de::value::Error> {
+    Split::deserialize(text.into_deserializer())
+}
+
+/// How features are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// Half precision, up to 65504.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Dtype {
+    /// Whether `value` has a finite number in this type.
+    pub fn holds(self, value: f32) -> bool {
+        match self {
+            Self::F16 => half::f16::from_f32(value).is_finite(),
+            Self::F32 => value.is_finite(),
+        }
+    }
+}
+
+impl From<Dtype> for DType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F16 => Self::F16,
+            Dtype::F32 => Self::F32,
+        }
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        })
+    }
+}

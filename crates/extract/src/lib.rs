@@ -1,0 +1,25 @@
+//! The program `extract`: every image of a dataset through the encoder, once, into feature shards.
+//!
+//! Four stages run side by side, with bounded channels between them:
+//! read (a thread) → decode (all cores) → encode (the device) → write (a thread).
+
+mod args;
+mod batch;
+mod clock;
+mod decoder;
+mod encoder;
+mod error;
+pub mod interrupt;
+mod output;
+mod plan;
+mod progress;
+mod reader;
+mod report;
+mod run;
+mod writer;
+
+pub use args::{Args, Dtype};
+pub use clock::{Clock, Clocks};
+pub use error::{Error, Result};
+pub use report::Report;
+pub use run::run;

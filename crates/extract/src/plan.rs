@@ -1,0 +1,81 @@
+//! What a run is to make, kept as `extract.json` so that a later run can tell whether it may continue.
+
+use nic_core::EncoderSpec;
+use nic_data::{Record, Split};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::Dtype;
+
+/// Everything that decides the shards' bytes, but for the images themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    /// The dataset's name.
+    pub(crate) dataset: String,
+    /// The splits asked for; empty for all.
+    pub(crate) splits: Vec<Split>,
+    /// Only so many images.
+    pub(crate) limit: Option<usize>,
+    /// How many images that makes.
+    pub(crate) images: usize,
+    /// SHA-256 over their ids and splits, in order.
+    pub(crate) records_sha256: String,
+    /// What makes the features.
+    pub(crate) encoder: EncoderSpec,
+    /// How they are stored.
+    pub(crate) dtype: Dtype,
+    /// Images a shard.
+    pub(crate) shard_size: usize,
+}
+
+impl Plan {
+    /// How many shards.
+    pub(crate) fn shards(&self) -> usize {
+        self.images.div_ceil(self.shard_size)
+    }
+
+    /// What differs in `wanted`, a line each; empty where its shards would be the same.
+    pub(crate) fn differences(&self, wanted: &Self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut compare = |what: &str, found: String, wanted: String| {
+            if found != wanted {
+                lines.push(format!("{what}: {found} there, {wanted} now"));
+            }
+        };
+        compare("dataset", self.dataset.clone(), wanted.dataset.clone());
+        compare("dtype", self.dtype.to_string(), wanted.dtype.to_string());
+        compare("shard size", self.shard_size.to_string(), wanted.shard_size.to_string());
+        if self.records_sha256 != wanted.records_sha256 {
+            compare("splits", names(&self.splits), names(&wanted.splits));
+            compare("limit", number(self.limit), number(wanted.limit));
+            let list = |plan: &Self| {
+                let sha256: String = plan.records_sha256.chars().take(12).collect();
+                format!("{} (SHA-256 of ids and splits {sha256})", plan.images)
+            };
+            compare("images", list(self), list(wanted));
+        }
+        lines.extend(self.encoder.differences(&wanted.encoder));
+        lines
+    }
+}
+
+fn names(splits: &[Split]) -> String {
+    match splits {
+        [] => "all".to_owned(),
+        splits => splits.iter().map(Split::to_string).collect::<Vec<_>>().join(","),
+    }
+}
+
+fn number(limit: Option<usize>) -> String {
+    limit.map_or("none".to_owned(), |limit| limit.to_string())
+}
+
+/// SHA-256 over ids and splits, in hexadecimal.
+pub(crate) fn sha256<'a>(records: impl Iterator<Item = &'a Record>) -> String {
+    let mut hash = Sha256::new();
+    for record in records {
+        hash.update(format!("{} {}\n", record.id, record.split));
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,158 @@
+//! The whole run: what is asked for, what is there already, and the stages for what is missing.
+
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, ScopedJoinHandle};
+
+use candle_core::DType;
+use nic_core::{Encoder, EncoderSpec, Location};
+use nic_data::{Dataset, Record};
+
+use crate::args::Args;
+use crate::clock::Clocks;
+use crate::error::{Error, Result};
+use crate::output::Output;
+use crate::plan::{self, Plan};
+use crate::progress::{Progress, say};
+use crate::reader::Shard;
+use crate::report::Report;
+use crate::{decoder, encoder, interrupt, reader, writer};
+
+/// Batches that wait between two stages: enough that none starves, few enough that memory stays small.
+const WAITING: usize = 3;
+
+/// Makes the shards that are not there yet.
+pub fn run(args: &Args) -> Result<Report> {
+    let dataset = Dataset::open(&args.dataset)?;
+    let chosen = choose(&dataset, args)?;
+    let dir = directory(&dataset, args)?;
+    let weights = Location::parse(&args.weights, Path::new(""))?;
+    let encoder = EncoderSpec::of(&weights, args.preprocess())?;
+    let plan = Plan {
+        dataset: dataset.name().to_owned(),
+        splits: args.split.clone(),
+        limit: args.limit.map(Into::into),
+        images: chosen.len(),
+        records_sha256: plan::sha256(chosen.iter().map(|&position| record(&dataset, position))),
+        encoder: encoder.relative_to(&dir)?,
+        dtype: args.dtype,
+        shard_size: args.shard_size.into(),
+    };
+    let output = Output::open(&dir, plan)?;
+    let shards: Vec<Shard> = chosen
+        .chunks(args.shard_size.into())
+        .enumerate()
+        .map(|(index, positions)| Shard { index, positions: positions.to_vec() })
+        .collect();
+    let missing = output.missing(&dataset, &shards)?;
+    let clocks = Arc::new(Clocks::default());
+    if !missing.is_empty() {
+        if missing.len() < shards.len() {
+            say(&format!(
+                "{} of {} shards are there already",
+                shards.len() - missing.len(),
+                shards.len()
+            ));
+        }
+        extract(args, &weights, &dataset, &missing, &output, &clocks)?;
+        if missing.iter().any(|shard| !output.shard(shard.index).exists()) {
+            return Err(match interrupt::requested() {
+                true => Error::Interrupted(dir),
+                false => Error::Stopped("write"),
+            });
+        }
+    }
+    let failed = output.finish()?;
+    if let Some((id, reason)) = failed.first() {
+        let (id, reason) = (*id, reason.clone());
+        if args.strict {
+            return Err(Error::Unreadable { id, reason });
+        }
+        if failed.len() == chosen.len() {
+            return Err(Error::NothingRead { out: dir, images: chosen.len(), id, reason });
+        }
+    }
+    Ok(Report {
+        out: dir,
+        images: chosen.len(),
+        failed: failed.len(),
+        shards: shards.len(),
+        made: missing.len(),
+        clocks,
+    })
+}
+
+/// Runs the four stages over `shards`, side by side; returns early, without an error, on Ctrl-C.
+fn extract(
+    args: &Args,
+    weights: &Location,
+    dataset: &Dataset,
+    shards: &[&Shard],
+    output: &Output,
+    clocks: &Arc<Clocks>,
+) -> Result<()> {
+    let (device, taken) = args.device.open()?;
+    say(&taken);
+    let network = Encoder::load(weights, args.preprocess(), DType::F32, &device)?;
+    if network.spec().weights_sha256 != output.plan().encoder.weights_sha256 {
+        return Err(Error::WeightsChanged(weights.to_string()));
+    }
+    let batch_size = args.batch_size.map_or(if device.is_cpu() { 8 } else { 64 }, Into::into);
+    let progress = Progress::new(shards.iter().map(|shard| shard.positions.len()).sum());
+    thread::scope(|scope| {
+        let (to_decoder, bytes) = sync_channel(WAITING);
+        let (to_encoder, crops) = sync_channel(WAITING);
+        let (to_writer, encoded) = sync_channel(WAITING);
+        let preprocess = args.preprocess();
+        let read = scope
+            .spawn(move || reader::read(dataset, shards, batch_size, &clocks.read, to_decoder));
+        let decode = scope.spawn(move || decoder::decode(&preprocess, clocks, bytes, to_encoder));
+        let write = scope.spawn(move || writer::write(output, &clocks.write, encoded));
+        let encode = encoder::encode(
+            &network,
+            args.dtype,
+            args.strict,
+            &clocks.encode,
+            &progress,
+            crops,
+            to_writer,
+        );
+        // whichever failed made the others return early: only it has an error
+        encode
+            .and(join(write, "write").and_then(|done| done))
+            .and(join(read, "read").and_then(|done| done))
+            .and(join(decode, "decode"))
+    })
+}
+
+fn join<T>(stage: ScopedJoinHandle<'_, T>, name: &'static str) -> Result<T> {
+    stage.join().map_err(|_| Error::Stopped(name))
+}
+
+/// The positions of the images asked for.
+fn choose(dataset: &Dataset, args: &Args) -> Result<Vec<usize>> {
+    for split in &args.split {
+        dataset.split(*split)?; // an error where it has none
+    }
+    let wanted = |record: &Record| args.split.is_empty() || args.split.contains(&record.split);
+    let records = dataset.records().iter().enumerate();
+    let positions = records.filter(|(_, record)| wanted(record)).map(|(position, _)| position);
+    Ok(positions.take(args.limit.map_or(usize::MAX, Into::into)).collect())
+}
+
+/// `--out`, or `features/` and the dataset's name.
+fn directory(dataset: &Dataset, args: &Args) -> Result<PathBuf> {
+    let name = Path::new(dataset.name());
+    match (&args.out, name.components().next()) {
+        (Some(out), _) => Ok(out.clone()),
+        (None, Some(Component::Normal(first))) if first == name => {
+            Ok(Path::new("features").join(name))
+        }
+        _ => Err(Error::Unnameable(dataset.name().to_owned())),
+    }
+}
+
+fn record(dataset: &Dataset, position: usize) -> &Record {
+    &dataset.records()[position]
+}
