@@ -20,6 +20,7 @@ pub use config::read_toml;
 pub use dataset::{Dataset, Record, Split};
 pub use error::{Error, Result};
 pub use features::Features;
+pub use file::write_whole;
 pub use images::Images;
 pub use index::{Index, IndexedShard};
 pub use shard::{ShardHeader, read_shard_header, verify_shard, write_shard};
