@@ -7,7 +7,6 @@ use candle_core::DType;
 use clap::{Parser, ValueEnum};
 use nic_core::{DeviceChoice, Preprocess};
 use nic_data::Split;
-use serde::de::IntoDeserializer;
 use serde::{Deserialize, Serialize};
 
 /// Reads every image of a dataset through VGG16 once and keeps fc7 in feature shards.
@@ -42,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N")]
     pub limit: Option<NonZeroUsize>,
     /// Only these splits [default: all]
-    #[arg(long, value_name = "SPLIT,...", value_delimiter = ',', value_parser = split)]
+    #[arg(long, value_name = "SPLIT,...", value_delimiter = ',')]
     pub split: Vec<Split>,
     /// Stop at the first image that cannot be read
     #[arg(long)]
@@ -57,10 +56,6 @@ impl Args {
     pub fn preprocess(&self) -> Preprocess {
         Preprocess { exif_orientation: self.exif_orientation, ..Preprocess::default() }
     }
-}
-
-fn split(text: &str) -> Result<Split, serde::de::value::Error> {
-    Split::deserialize(text.into_deserializer())
 }
 
 /// How features are stored.

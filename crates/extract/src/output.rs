@@ -37,24 +37,23 @@ impl Output {
         for name in names.iter().filter(|name| is_ours(name.strip_suffix(".tmp"))) {
             remove(&dir.join(name))?; // of a run that was killed
         }
+        let shard = names.iter().find(|name| name.ends_with(".safetensors"));
         let path = dir.join(PLAN);
         let plan = if path.exists() {
             let text = fs::read(&path).map_err(CoreError::io(&path))?;
             let begun: Plan = serde_json::from_slice(&text).map_err(CoreError::json(&path))?;
             let differences = begun.differences(&wanted);
-            if !differences.is_empty() {
-                return Err(Error::Differs { out: dir.to_owned(), differences });
+            match (differences.is_empty(), shard) {
+                (true, _) => begun,
+                (false, None) => write(&path, wanted)?, // there is nothing yet to mix with
+                (false, Some(_)) => {
+                    return Err(Error::Differs { out: dir.to_owned(), differences });
+                }
             }
-            begun
+        } else if let Some(found) = shard {
+            return Err(Error::Foreign { out: dir.to_owned(), found: found.clone() });
         } else {
-            let foreign = |name: &&String| name.ends_with(".safetensors") || *name == Index::FILE;
-            if let Some(found) = names.iter().find(foreign) {
-                return Err(Error::Foreign { out: dir.to_owned(), found: found.clone() });
-            }
-            let mut text = serde_json::to_vec_pretty(&wanted).map_err(CoreError::json(&path))?;
-            text.push(b'\n');
-            write_whole(&path, |file| file.write_all(&text))?;
-            wanted
+            write(&path, wanted)?
         };
         Ok(Self { dir: dir.to_owned(), plan, _lock: lock })
     }
@@ -146,6 +145,13 @@ impl Output {
 
 fn shard_name(index: usize) -> String {
     format!("features-{index:05}.safetensors")
+}
+
+fn write(path: &Path, plan: Plan) -> Result<Plan> {
+    let mut text = serde_json::to_vec_pretty(&plan).map_err(CoreError::json(path))?;
+    text.push(b'\n');
+    write_whole(path, |file| file.write_all(&text))?;
+    Ok(plan)
 }
 
 /// Whether a file of this name is one that a run makes.

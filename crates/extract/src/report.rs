@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::Clocks;
 
@@ -19,22 +20,24 @@ pub struct Report {
     pub shards: usize,
     /// Those of them that this run made.
     pub made: usize,
-    /// What that cost.
+    /// From start to end.
+    pub elapsed: Duration,
+    /// What each stage cost.
     pub clocks: Arc<Clocks>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { out, images, failed, shards, made, clocks } = self;
-        let read = images - failed;
-        write!(f, "{}: features of {read} images in {shards} shards", out.display())?;
+        let Self { out, images, failed, shards, made, elapsed, clocks } = self;
+        write!(f, "{}: {} images in shards: {shards}", out.display(), images - failed)?;
         match made {
-            0 => write!(f, ", whole already: nothing to do")?,
-            _ => write!(f, ", {made} of them new\n{clocks}")?,
+            0 => write!(f, ", whole already, nothing to do")?,
+            _ => write!(f, " ({made} new)\n{:.1} s: {clocks}", elapsed.as_secs_f64())?,
         }
+        write!(f, "; failed: {failed}")?;
         match failed {
-            0 => write!(f, "; no image failed"),
-            _ => write!(f, "; {failed} images failed, see {}", out.join("failed.jsonl").display()),
+            0 => Ok(()),
+            _ => write!(f, ", see {}", out.join("failed.jsonl").display()),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, ScopedJoinHandle};
+use std::time::Instant;
 
 use candle_core::DType;
 use nic_core::{Encoder, EncoderSpec, Location};
@@ -24,6 +25,7 @@ const WAITING: usize = 3;
 
 /// Makes the shards that are not there yet.
 pub fn run(args: &Args) -> Result<Report> {
+    let start = Instant::now();
     let dataset = Dataset::open(&args.dataset)?;
     let chosen = choose(&dataset, args)?;
     let dir = directory(&dataset, args)?;
@@ -79,6 +81,7 @@ pub fn run(args: &Args) -> Result<Report> {
         failed: failed.len(),
         shards: shards.len(),
         made: missing.len(),
+        elapsed: start.elapsed(),
         clocks,
     })
 }
@@ -93,7 +96,7 @@ fn extract(
     clocks: &Arc<Clocks>,
 ) -> Result<()> {
     let (device, taken) = args.device.open()?;
-    say(&taken);
+    say(&format!("encoding on {taken}"));
     let network = Encoder::load(weights, args.preprocess(), DType::F32, &device)?;
     if network.spec().weights_sha256 != output.plan().encoder.weights_sha256 {
         return Err(Error::WeightsChanged(weights.to_string()));

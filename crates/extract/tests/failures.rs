@@ -19,10 +19,7 @@ fn failed_images_are_listed_and_the_rest_goes_on() {
     let output = fixture.run("out", &["--shard-size", "4"]);
     assert!(output.status.success(), "{}", stderr(&output));
     let stdout = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(
-        stdout.lines().last().unwrap().contains("3 images failed, see out/failed.jsonl"),
-        "{stdout}"
-    );
+    assert!(stdout.lines().last().unwrap().contains("failed: 3, see out/failed.jsonl"), "{stdout}");
     let failed = fixture.failed("out");
     let ids: Vec<_> = failed.iter().map(|line| line["image_id"].as_i64().unwrap()).collect();
     assert_eq!(ids, [107, 114, 128]);

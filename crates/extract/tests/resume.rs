@@ -116,6 +116,18 @@ fn what_differs_is_named() {
 }
 
 #[test]
+fn a_run_without_a_shard_binds_nobody() {
+    let fixture = Fixture::new(3, 0);
+    let image = fixture.path("images/000000000100.jpg");
+    fs::rename(&image, fixture.path("aside")).unwrap();
+    assert_eq!(fixture.fails("out", &["--strict", "--dtype=f32"]).0, 1);
+    fs::rename(fixture.path("aside"), &image).unwrap();
+    fixture.ok("out", &SHARDS);
+    fixture.ok("whole", &SHARDS);
+    assert!(fixture.files("out") == fixture.files("whole"));
+}
+
+#[test]
 fn weights_may_move() {
     let fixture = Fixture::new(6, 0);
     fixture.ok("whole", &SHARDS);
