@@ -33,9 +33,7 @@ impl Progress {
     /// For `total` images, from now.
     pub(crate) fn new(total: usize) -> Self {
         let bar = ProgressBar::new(total as u64); // hidden where stderr is no terminal
-        if let Ok(style) =
-            ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left")
-        {
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos} of {len} images, {msg}") {
             bar.set_style(style);
         }
         let state = Mutex::new(State { done: 0, failed: 0, said: None });
@@ -44,32 +42,26 @@ impl Progress {
 
     /// `images` more are done, one way or the other.
     pub(crate) fn advance(&self, images: usize) {
-        self.bar.inc(images as u64);
         let Ok(mut state) = self.state.lock() else { return };
         state.done += images;
-        let elapsed = self.start.elapsed();
-        let rate = state.done as f64 / elapsed.as_secs_f64().max(1e-9);
-        let left = HumanDuration(Duration::from_secs_f64((self.total - state.done) as f64 / rate));
+        let (done, total, elapsed) = (state.done, self.total, self.start.elapsed());
+        let rate = done as f64 / elapsed.as_secs_f64().max(1e-9);
+        let time = |images: usize| HumanDuration(Duration::from_secs_f64(images as f64 / rate));
+        let pace = format!("{rate:.1} images/s, {} left", time(total - done));
         match state.said {
             None if elapsed >= WARM_UP => {
-                let total = HumanDuration(Duration::from_secs_f64(self.total as f64 / rate));
-                log(
-                    &self.bar,
-                    &format!("{} images at about {rate:.1} images/s: about {total}", self.total),
-                );
+                let all = time(total);
+                log(&self.bar, &format!("{total} images at about {rate:.1} images/s: about {all}"));
+                state.said = Some(Instant::now());
             }
             Some(said) if said.elapsed() >= LINE_EVERY && self.bar.is_hidden() => {
-                log(
-                    &self.bar,
-                    &format!(
-                        "{} of {} images, {rate:.1} images/s, {left} left",
-                        state.done, self.total
-                    ),
-                );
+                log(&self.bar, &format!("{done} of {total} images, {pace}"));
+                state.said = Some(Instant::now());
             }
-            _ => return,
+            _ => {}
         }
-        state.said = Some(Instant::now());
+        self.bar.set_message(pace);
+        self.bar.inc(images as u64);
     }
 
     /// An image could not be read.
