@@ -42,8 +42,9 @@ fn fc7_is_pytorchs() {
 
     let found = fixture.features("out");
     let expected = rows(&fs::read(golden.join("fc7.safetensors")).unwrap());
-    // a crop alone; Pillow's resize; another JPEG decoder
-    for ((id, expected), bound) in expected.into_iter().zip([1e-5, 1e-3, 1e-2]) {
+    // a crop alone; Pillow's resize; another JPEG decoder, up to 4 of 255 off: noise of 1 in every pixel makes 4.7e-2
+    // in PyTorch itself, as a network this narrow averages little of it away
+    for ((id, expected), bound) in expected.into_iter().zip([1e-5, 1e-3, 4.7e-2]) {
         let norm =
             |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>().sqrt();
         let difference = norm(&mut expected.iter().zip(&found[&id]).map(|(a, b)| a - b));
