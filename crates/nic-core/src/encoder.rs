@@ -5,7 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::{Crop, Error, Location, Preprocess, Result, Vgg16, weights};
+use crate::weights::{self, Weights};
+use crate::{Crop, Error, Location, Preprocess, Result, Vgg16, VggConfig};
 
 /// What made a feature vector. Written into every shard and checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +31,38 @@ pub struct EncoderSpec {
 }
 
 impl EncoderSpec {
+    /// What [`Encoder::load`] would say of itself: hashes the weights but loads none of them.
+    ///
+    /// # Errors
+    /// As [`Encoder::load`], but for tensors that are not needed to know the widths.
+    pub fn of(weights: &Location, preprocess: Preprocess) -> Result<Self> {
+        preprocess.check()?;
+        let files = weights::files(weights)?;
+        let config = VggConfig::of(&Weights::open(&files)?)?;
+        if preprocess.crop != config.image {
+            return Err(Error::Mismatch {
+                place: "preprocess".into(),
+                what: "crop".into(),
+                found: preprocess.crop.to_string(),
+                expected: format!("{}, which the weights of {weights} read", config.image),
+            });
+        }
+        let place = match weights {
+            Location::Local(path) => {
+                std::path::absolute(path).map_err(Error::io(path))?.display().to_string()
+            }
+            Location::Hub { .. } => weights.to_string(),
+        };
+        Ok(Self {
+            architecture: "vgg16".into(),
+            layer: "fc7".into(),
+            dim: config.hidden[1],
+            weights: place,
+            weights_sha256: weights::sha256(&files)?,
+            preprocess,
+        })
+    }
+
     /// What differs from `other`, a line each; empty where the features are interchangeable
     /// (`weights` is only a place and not compared).
     pub fn differences(&self, other: &Self) -> Vec<String> {
@@ -127,31 +160,8 @@ impl Encoder {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        preprocess.check()?;
-        let files = weights::files(weights)?;
-        let vgg = Vgg16::load(&files, dtype, device)?;
-        if preprocess.crop != vgg.config().image {
-            return Err(Error::Mismatch {
-                place: "preprocess".into(),
-                what: "crop".into(),
-                found: preprocess.crop.to_string(),
-                expected: format!("{}, which the weights of {weights} read", vgg.config().image),
-            });
-        }
-        let place = match weights {
-            Location::Local(path) => {
-                std::path::absolute(path).map_err(Error::io(path))?.display().to_string()
-            }
-            Location::Hub { .. } => weights.to_string(),
-        };
-        let spec = EncoderSpec {
-            architecture: "vgg16".into(),
-            layer: "fc7".into(),
-            dim: vgg.config().hidden[1],
-            weights: place,
-            weights_sha256: weights::sha256(&files)?,
-            preprocess,
-        };
+        let spec = EncoderSpec::of(weights, preprocess)?;
+        let vgg = Vgg16::load(&weights::files(weights)?, dtype, device)?;
         Ok(Self { spec, vgg, device: device.clone() })
     }
 

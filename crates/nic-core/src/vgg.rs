@@ -68,7 +68,7 @@ impl VggConfig {
     }
 
     /// Reads the widths off the tensors' shapes.
-    fn of(weights: &Weights) -> Result<Self> {
+    pub(crate) fn of(weights: &Weights) -> Result<Self> {
         let rows = |names: &[&str]| -> Result<usize> {
             let found = weights.find(&parameter(names, "weight"))?;
             Ok(found.shape().first().copied().unwrap_or(0))
