@@ -20,7 +20,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.666_666_5e-1;
     let p = p * r + 0.5;
     let mantissa = p * r * r + r + 1.0;
-    let scale = f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
+    let scale =
+        f32::from_bits((shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127)) << 23);
     if x < SMALLEST { 0.0 } else { mantissa * scale }
 }
 
@@ -49,6 +50,46 @@ pub(crate) fn tanh(x: f32) -> f32 {
     if x.abs() < 4e-4 { x } else { clamped * p / q }
 }
 
+const LANES: usize = 16;
+
+/// ln of the sum of e^x.
+#[inline(always)]
+pub(crate) fn log_sum_exp(row: &[f32]) -> f32 {
+    let largest = largest(row);
+    let mut sums = [0.0; LANES];
+    for chunk in row.chunks(LANES) {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += exp(value - largest);
+        }
+    }
+    largest + sums.into_iter().sum::<f32>().ln()
+}
+
+/// Puts e^(x - largest) in the place of each x; gives the largest and the sum.
+#[inline(always)]
+pub(crate) fn exponentiate(row: &mut [f32]) -> (f32, f32) {
+    let largest = largest(row);
+    let mut sums = [0.0; LANES];
+    for chunk in row.chunks_mut(LANES) {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *value = exp(*value - largest);
+            *sum += *value;
+        }
+    }
+    (largest, sums.into_iter().sum())
+}
+
+#[inline(always)]
+fn largest(row: &[f32]) -> f32 {
+    let mut largest = [f32::NEG_INFINITY; LANES];
+    for chunk in row.chunks(LANES) {
+        for (largest, &value) in largest.iter_mut().zip(chunk) {
+            *largest = largest.max(value);
+        }
+    }
+    largest.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::{exp, sigmoid, tanh};
@@ -59,7 +100,11 @@ mod tests {
             .map(|i| {
                 let x = range.start + (range.end - range.start) * i as f32 / steps as f32;
                 let expected = truth(f64::from(x));
-                if expected == 0.0 { f64::from(f(x)).abs() } else { (f64::from(f(x)) / expected - 1.0).abs() }
+                if expected == 0.0 {
+                    f64::from(f(x)).abs()
+                } else {
+                    (f64::from(f(x)) / expected - 1.0).abs()
+                }
             })
             .fold(0.0, f64::max)
     }
@@ -78,6 +123,9 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(sigmoid(f32::INFINITY), 1.0);
         assert_eq!(sigmoid(f32::NEG_INFINITY), 1.0 / (1.0 + exp(88.0)));
-        assert!((tanh(f32::INFINITY) - 1.0).abs() < 1e-6 && (tanh(f32::NEG_INFINITY) + 1.0).abs() < 1e-6);
+        assert!(
+            (tanh(f32::INFINITY) - 1.0).abs() < 1e-6
+                && (tanh(f32::NEG_INFINITY) + 1.0).abs() < 1e-6
+        );
     }
 }

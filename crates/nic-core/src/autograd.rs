@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp3, Error, Layout, MetalStorage, Result, Shape, Storage, StorageRef, Tensor,
+    CpuStorage, CudaStorage, CustomOp3, Error, Layout, MetalStorage, Result, Shape, Storage,
+    StorageRef, Tensor,
 };
 
 /// Gradients of a function's arguments; none where one is not needed.
@@ -65,7 +66,10 @@ struct Function<F> {
 }
 
 impl<F> Function<F> {
-    fn output<S>(&self, storage: impl Fn(&Storage, &Layout) -> Result<Option<S>>) -> Result<(S, Shape)> {
+    fn output<S>(
+        &self,
+        storage: impl Fn(&Storage, &Layout) -> Result<Option<S>>,
+    ) -> Result<(S, Shape)> {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner).take();
         let missing = || Error::Msg(format!("{} has no output on this device", self.name));
         let output = output.ok_or_else(missing)?.contiguous()?;
@@ -148,8 +152,10 @@ pub(crate) fn with_slices<const N: usize, R>(
     tensors: [&Tensor; N],
     f: impl FnOnce([&[f32]; N]) -> Result<R>,
 ) -> Result<R> {
-    let tensors: Vec<Tensor> = tensors.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
-    let guards: Vec<(StorageRef<'_>, &Layout)> = tensors.iter().map(Tensor::storage_and_layout).collect();
+    let tensors: Vec<Tensor> =
+        tensors.into_iter().map(Tensor::contiguous).collect::<Result<_>>()?;
+    let guards: Vec<(StorageRef<'_>, &Layout)> =
+        tensors.iter().map(Tensor::storage_and_layout).collect();
     let mut slices = [[].as_slice(); N];
     for (slice, (storage, layout)) in slices.iter_mut().zip(&guards) {
         let Storage::Cpu(storage) = &**storage else {

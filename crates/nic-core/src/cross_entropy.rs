@@ -4,14 +4,19 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::activation::exp;
+use crate::activation::exponentiate;
 use crate::autograd::{is_cpu_f32, with_backward, with_slices};
 use crate::linear::linear;
 use crate::matmul::{Matrix, add_product, repeat_row, set_product, sum_rows};
 
 /// The mean over the rows of -ln softmax(hidden weight^T + bias) at the target: `hidden [N, H]`, `weight [V, H]`,
 /// `bias [V]`, `targets [N]` below V. PyTorch's `F.cross_entropy(F.linear(hidden, weight, bias), targets)`.
-pub(crate) fn cross_entropy(hidden: &Tensor, weight: &Tensor, bias: &Tensor, targets: &Tensor) -> Result<Tensor> {
+pub(crate) fn cross_entropy(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &Tensor,
+) -> Result<Tensor> {
     if !is_cpu_f32(hidden) {
         let log_probs = candle_nn::ops::log_softmax(&linear(hidden, weight, bias)?, D::Minus1)?;
         return log_probs.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?.neg();
@@ -43,15 +48,18 @@ pub(crate) fn cross_entropy(hidden: &Tensor, weight: &Tensor, bias: &Tensor, tar
     with_backward("cross-entropy", &[hidden, weight, bias], loss, move |gradient| {
         let share = gradient.to_scalar::<f32>()? / rows as f32;
         let mut dlogits = vec![0.0; exps.len()];
-        dlogits.par_chunks_mut(words).zip(exps.par_chunks(words)).zip(&sums).zip(&targets).for_each(
-            |(((dlogits, exps), sum), &target)| {
+        dlogits
+            .par_chunks_mut(words)
+            .zip(exps.par_chunks(words))
+            .zip(&sums)
+            .zip(&targets)
+            .for_each(|(((dlogits, exps), sum), &target)| {
                 let scale = share / sum;
                 for (dlogit, exp) in dlogits.iter_mut().zip(exps) {
                     *dlogit = exp * scale;
                 }
                 dlogits[target as usize] -= share;
-            },
-        );
+            });
         with_slices([&saved_hidden, &saved_weight], |[hidden, weight]| {
             let dlogits = Matrix::new(&dlogits, words);
             let mut dhidden = vec![0.0; hidden.len()];
@@ -66,25 +74,4 @@ pub(crate) fn cross_entropy(hidden: &Tensor, weight: &Tensor, bias: &Tensor, tar
             ])
         })
     })
-}
-
-/// Puts e^(x - largest) in the place of each x; gives the largest and the sum.
-#[inline(always)]
-fn exponentiate(row: &mut [f32]) -> (f32, f32) {
-    const LANES: usize = 16;
-    let mut largest = [f32::NEG_INFINITY; LANES];
-    for chunk in row.chunks(LANES) {
-        for (largest, &value) in largest.iter_mut().zip(chunk) {
-            *largest = largest.max(value);
-        }
-    }
-    let largest = largest.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let mut sums = [0.0; LANES];
-    for chunk in row.chunks_mut(LANES) {
-        for (sum, value) in sums.iter_mut().zip(chunk) {
-            *value = exp(*value - largest);
-            *sum += *value;
-        }
-    }
-    (largest, sums.into_iter().sum())
 }

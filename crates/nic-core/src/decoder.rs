@@ -237,14 +237,18 @@ impl Decoder {
         let batch = captions.order.len();
         let features = self.check_features(features)?;
         if features.dim(0)? != batch {
-            return Err(Error::Usage(format!("{} feature vectors for {batch} captions", features.dim(0)?)));
+            return Err(Error::Usage(format!(
+                "{} feature vectors for {batch} captions",
+                features.dim(0)?
+            )));
         }
         let mut drop = |x: Tensor| match &mut dropout {
             Some(dropout) => dropout.apply(&x),
             None => Ok(x),
         };
         let order: Vec<u32> = captions.order.iter().map(|&row| row as u32).collect();
-        let features = features.index_select(&Tensor::from_vec(order, batch, features.device())?, 0)?;
+        let features =
+            features.index_select(&Tensor::from_vec(order, batch, features.device())?, 0)?;
         let image = self.image.forward(&features)?;
         let words = self.embedding.index_select(&captions.inputs, 0)?;
         let hidden = match self.config.cell {
@@ -272,7 +276,10 @@ impl Decoder {
                 place: "features".into(),
                 what: "shape".into(),
                 found: format!("{dims:?}"),
-                expected: format!("[images, {}]: the decoder's feature_dim", self.config.feature_dim),
+                expected: format!(
+                    "[images, {}]: the decoder's feature_dim",
+                    self.config.feature_dim
+                ),
             }),
         }
     }
@@ -298,12 +305,20 @@ impl Decoder {
     /// A word outside the vocabulary (found on the CPU only); a state of another B.
     pub fn step(&self, state: &DecoderState, words: &Tensor) -> Result<(Tensor, DecoderState)> {
         if words.dims() != [state.h.dim(0)?] {
-            return Err(Error::Usage(format!("words {:?} for {} sentences", words.dims(), state.h.dim(0)?)));
+            return Err(Error::Usage(format!(
+                "words {:?} for {} sentences",
+                words.dims(),
+                state.h.dim(0)?
+            )));
         }
         let x = self.embedding.detach().index_select(&words.to_dtype(DType::U32)?, 0)?;
         let (h, c) = match self.config.cell {
             Cell::Lstm => self.recurrence.step(&x, Some((&state.h, &state.c)), None)?,
-            Cell::Rnn => self.recurrence.step(&x, Some((&state.h, &state.c.zeros_like()?)), Some(&state.c))?,
+            Cell::Rnn => self.recurrence.step(
+                &x,
+                Some((&state.h, &state.c.zeros_like()?)),
+                Some(&state.c),
+            )?,
         };
         let logits = self.output.detach().forward(&h)?;
         Ok((logits, DecoderState { h, c }))

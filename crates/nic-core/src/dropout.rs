@@ -21,14 +21,20 @@ impl Dropout<'_> {
     /// `x` with a share of its values zero and the others divided by the share that stays.
     pub(crate) fn apply(&mut self, x: &Tensor) -> Result<Tensor> {
         if !(0.0..1.0).contains(&self.rate) {
-            return Err(Error::Usage(format!("dropout is {}, expected at least 0 and below 1", self.rate)));
+            return Err(Error::Usage(format!(
+                "dropout is {}, expected at least 0 and below 1",
+                self.rate
+            )));
         }
         if self.rate == 0.0 {
             return Ok(x.clone());
         }
-        let mask = Tensor::from_vec(self.mask(x.elem_count()), x.shape(), x.device())?.to_dtype(x.dtype())?;
+        let mask = Tensor::from_vec(self.mask(x.elem_count()), x.shape(), x.device())?
+            .to_dtype(x.dtype())?;
         let output = x.detach().mul(&mask)?;
-        Ok(with_backward("dropout", &[x], output, move |gradient| Ok(vec![Some(gradient.mul(&mask)?)]))?)
+        Ok(with_backward("dropout", &[x], output, move |gradient| {
+            Ok(vec![Some(gradient.mul(&mask)?)])
+        })?)
     }
 
     /// Each block of the mask starts at a place of its own in the generator's stream: however many threads share

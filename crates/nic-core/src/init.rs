@@ -25,7 +25,8 @@ impl DecoderConfig {
                 _ => 1.0 / (self.hidden_dim as f32).sqrt(),
             };
             let len = shape.iter().product();
-            let values: Vec<f32> = (0..len).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
+            let values: Vec<f32> =
+                (0..len).map(|_| (2.0 * rng.random::<f32>() - 1.0) * bound).collect();
             tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
         }
         Ok(tensors)

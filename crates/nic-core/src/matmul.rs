@@ -15,7 +15,11 @@ pub(crate) struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// `data` holds rows of `cols` values.
     pub(crate) fn new(data: &'a [f32], cols: usize) -> Self {
-        assert!(cols > 0 && data.len().is_multiple_of(cols), "{} values in rows of {cols}", data.len());
+        assert!(
+            cols > 0 && data.len().is_multiple_of(cols),
+            "{} values in rows of {cols}",
+            data.len()
+        );
         Self { data, rows: data.len() / cols, cols, transposed: false }
     }
 

@@ -86,24 +86,37 @@ impl Vocab {
         };
         for (id, special) in SPECIAL.iter().enumerate() {
             if file.words.get(id).is_none_or(|word| word != special) {
-                let found = file.words.get(id).map_or("missing".to_owned(), |word| format!("{word:?}"));
+                let found =
+                    file.words.get(id).map_or("missing".to_owned(), |word| format!("{word:?}"));
                 return Err(mismatch(format!("words[{id}]"), found, format!("{special:?}")));
             }
         }
         if file.counts.len() != file.words.len() {
             let expected = format!("{}, one for each word", file.words.len());
-            return Err(mismatch("the number of counts".into(), file.counts.len().to_string(), expected));
+            return Err(mismatch(
+                "the number of counts".into(),
+                file.counts.len().to_string(),
+                expected,
+            ));
         }
         if u32::try_from(file.words.len()).is_err() {
             let expected = format!("at most {}", u32::MAX);
-            return Err(mismatch("the number of words".into(), file.words.len().to_string(), expected));
+            return Err(mismatch(
+                "the number of words".into(),
+                file.words.len().to_string(),
+                expected,
+            ));
         }
         let words = file.words.len();
         let vocab = Self::new(file);
         if vocab.ids.len() != words {
             let twice = (0..).zip(&vocab.words).find(|(id, word)| vocab.ids.get(*word) != Some(id));
             let (id, word) = twice.unwrap_or((0, &vocab.words[0]));
-            return Err(mismatch(format!("words[{id}]"), format!("{word:?}, there twice"), "a new word".into()));
+            return Err(mismatch(
+                format!("words[{id}]"),
+                format!("{word:?}, there twice"),
+                "a new word".into(),
+            ));
         }
         Ok(vocab)
     }

@@ -12,7 +12,10 @@ use rand_chacha::ChaCha8Rng;
 const VARIANTS: [&str; 5] = ["lstm", "lstm-plain", "lstm-no-bias", "lstm-no-tanh", "rnn"];
 
 /// Trainable weights in the configuration's order, and the decoder on top of them.
-fn trainable(config: &DecoderConfig, get: impl Fn(&str) -> Tensor) -> (Vec<(String, Var)>, Decoder) {
+fn trainable(
+    config: &DecoderConfig,
+    get: impl Fn(&str) -> Tensor,
+) -> (Vec<(String, Var)>, Decoder) {
     let vars: Vec<(String, Var)> = config
         .tensors()
         .into_iter()
@@ -23,7 +26,8 @@ fn trainable(config: &DecoderConfig, get: impl Fn(&str) -> Tensor) -> (Vec<(Stri
         .collect();
     let tensors = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     let dtype = vars[0].1.dtype();
-    let decoder = Decoder::new(config, VarBuilder::from_tensors(tensors, dtype, &Device::Cpu)).unwrap();
+    let decoder =
+        Decoder::new(config, VarBuilder::from_tensors(tensors, dtype, &Device::Cpu)).unwrap();
     (vars, decoder)
 }
 
@@ -32,13 +36,17 @@ fn first_gradients_equal_pytorch() {
     let golden = Golden::read();
     for variant in VARIANTS {
         for dtype in [DType::F32, DType::F64] {
-            let get = |name: &str| golden.tensor(&format!("{variant}/weights/{name}")).to_dtype(dtype).unwrap();
+            let get = |name: &str| {
+                golden.tensor(&format!("{variant}/weights/{name}")).to_dtype(dtype).unwrap()
+            };
             let (vars, decoder) = trainable(&golden_config(variant), get);
             let (features, captions) = golden.batch(0);
             let gradients = decoder.loss(&features, &captions, None).unwrap().backward().unwrap();
             for (name, var) in vars {
                 let expected = golden.tensor(&format!("{variant}/gradients/{name}"));
-                let found = gradients.get(&var).unwrap_or_else(|| panic!("{variant} {name} has no gradient"));
+                let found = gradients
+                    .get(&var)
+                    .unwrap_or_else(|| panic!("{variant} {name} has no gradient"));
                 near(found, &expected, 1e-4, &format!("{variant} {dtype:?} gradient of {name}"));
             }
         }
@@ -55,7 +63,10 @@ fn first_fifty_losses_equal_pytorch() {
             let (features, captions) = golden.batch(step % golden.batches());
             let loss = decoder.loss(&features, &captions, None).unwrap();
             let found = f64::from(loss.to_scalar::<f32>().unwrap());
-            assert!((found / expected - 1.0).abs() < 1e-4, "{variant} loss {step}: {found}, PyTorch {expected}");
+            assert!(
+                (found / expected - 1.0).abs() < 1e-4,
+                "{variant} loss {step}: {found}, PyTorch {expected}"
+            );
             let gradients = loss.backward().unwrap();
             for (_, var) in &vars {
                 let update = (gradients.get(var).unwrap() * 0.5).unwrap();
@@ -103,7 +114,8 @@ fn gradients_equal_differences() {
         let loss = || decoder.loss(&features, &captions, None).unwrap();
         let gradients = loss().backward().unwrap();
         for (name, var) in &vars {
-            let gradient = gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            let gradient =
+                gradients.get(var).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap();
             let original = var.flatten_all().unwrap().to_vec1::<f64>().unwrap();
             for at in (0..original.len()).step_by(original.len().div_ceil(17)) {
                 let shifted = |by: f64| {
@@ -128,10 +140,12 @@ fn gradients_equal_differences() {
 #[test]
 fn slices_equal_tensor_operations() {
     for mut config in VARIANTS.map(golden_config) {
-        (config.feature_dim, config.embed_dim, config.hidden_dim, config.vocab_size) = (37, 45, 51, 310);
+        (config.feature_dim, config.embed_dim, config.hidden_dim, config.vocab_size) =
+            (37, 45, 51, 310);
         let weights = config.init(&mut ChaCha8Rng::seed_from_u64(3)).unwrap();
-        let captions: Vec<Vec<u32>> =
-            (0..33u32).map(|i| (0..i * 7 % 19).map(|t| 3 + (i * 31 + t * 17) % 307).collect()).collect();
+        let captions: Vec<Vec<u32>> = (0..33u32)
+            .map(|i| (0..i * 7 % 19).map(|t| 3 + (i * 31 + t * 17) % 307).collect())
+            .collect();
         let captions: Vec<&[u32]> = captions.iter().map(Vec::as_slice).collect();
         let captions = PackedCaptions::new(&captions, &Device::Cpu).unwrap();
         let features = Tensor::arange(0f32, 33.0 * 37.0, &Device::Cpu).unwrap().sin().unwrap();
@@ -141,7 +155,8 @@ fn slices_equal_tensor_operations() {
             let (vars, decoder) = trainable(&config, |name| weights[name].to_dtype(dtype).unwrap());
             let loss = decoder.loss(&features, &captions, None).unwrap();
             let gradients = loss.backward().unwrap();
-            let named = vars.iter().map(|(name, var)| (name.clone(), gradients.get(var).unwrap().clone()));
+            let named =
+                vars.iter().map(|(name, var)| (name.clone(), gradients.get(var).unwrap().clone()));
             (loss, decoder.logits(&features, &captions, None).unwrap(), named.collect::<Vec<_>>())
         };
         let (fast, slow) = (run(DType::F32), run(DType::F64));
@@ -197,7 +212,8 @@ fn dropout_keeps_the_mean_and_its_seed() {
     assert_ne!(logits(1, 0.5), logits(2, 0.5));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for rate in [1.0, -0.1, f32::NAN] {
-        let error = decoder.loss(&features, &captions, Some(Dropout { rate, rng: &mut rng })).unwrap_err();
+        let error =
+            decoder.loss(&features, &captions, Some(Dropout { rate, rng: &mut rng })).unwrap_err();
         assert!(error.to_string().contains("dropout"), "{error}");
     }
 }
@@ -209,7 +225,9 @@ fn misfits_are_named() {
     let (features, captions) = golden.batch(0);
 
     let wide = Tensor::zeros((4, 13), DType::F32, &Device::Cpu).unwrap();
-    for error in [decoder.loss(&wide, &captions, None).unwrap_err(), decoder.start(&wide).unwrap_err()] {
+    for error in
+        [decoder.loss(&wide, &captions, None).unwrap_err(), decoder.start(&wide).unwrap_err()]
+    {
         let text = error.to_string();
         assert!(text.contains("[4, 13]") && text.contains("12"), "{text}");
     }
@@ -242,7 +260,8 @@ fn fresh_weights_are_pytorchs() {
     for (name, shape) in config.tensors() {
         assert_eq!(weights[&name].dims(), shape, "{name}");
     }
-    for (name, bound) in [("lstm.weight_ih_l0", 0.1), ("embedding.weight", 0.08), ("image.weight", 12f32.powf(-0.5))]
+    for (name, bound) in
+        [("lstm.weight_ih_l0", 0.1), ("embedding.weight", 0.08), ("image.weight", 12f32.powf(-0.5))]
     {
         let values = weights[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let deviation = (values.iter().map(|v| v * v).sum::<f32>() / values.len() as f32).sqrt();

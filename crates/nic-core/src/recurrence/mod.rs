@@ -64,7 +64,8 @@ impl Recurrence {
         };
         let (rows, name) = (kind.gates() * config.hidden_dim, config.cell.name());
         let get = |tensor: &str| vb.get(rows, &format!("{name}.{tensor}"));
-        let biases = if config.has_bias() { Some((get("bias_ih_l0")?, get("bias_hh_l0")?)) } else { None };
+        let biases =
+            if config.has_bias() { Some((get("bias_ih_l0")?, get("bias_hh_l0")?)) } else { None };
         Ok(Self {
             kind,
             w_ih: vb.get((rows, config.embed_dim), &format!("{name}.weight_ih_l0"))?,
@@ -92,9 +93,22 @@ impl Recurrence {
 
     /// Packed inputs `[N, E]` to packed hidden states `[N, H]`, from a state of zeros. `steps` says how many
     /// sequences run at each step, `first` `[steps[0], G H]` is added to the first step's pre-activations.
-    pub(crate) fn sequence(&self, x: &Tensor, steps: &[usize], first: Option<&Tensor>) -> Result<Tensor> {
+    pub(crate) fn sequence(
+        &self,
+        x: &Tensor,
+        steps: &[usize],
+        first: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let bias = self.bias()?;
-        let call = Call { kind: self.kind, x, w_ih: &self.w_ih, w_hh: &self.w_hh, bias: &bias, steps, first };
+        let call = Call {
+            kind: self.kind,
+            x,
+            w_ih: &self.w_ih,
+            w_hh: &self.w_hh,
+            bias: &bias,
+            steps,
+            first,
+        };
         if is_cpu_f32(x) { slices::sequence(&call) } else { tensors::sequence(&call) }
     }
 
@@ -106,8 +120,15 @@ impl Recurrence {
         first: Option<&Tensor>,
     ) -> Result<(Tensor, Tensor)> {
         let (bias, steps) = (self.bias()?, [x.dim(0)?]);
-        let call =
-            Call { kind: self.kind, x, w_ih: &self.w_ih, w_hh: &self.w_hh, bias: &bias, steps: &steps, first };
+        let call = Call {
+            kind: self.kind,
+            x,
+            w_ih: &self.w_ih,
+            w_hh: &self.w_hh,
+            bias: &bias,
+            steps: &steps,
+            first,
+        };
         if is_cpu_f32(x) { slices::step(&call, state) } else { tensors::step(&call, state) }
     }
 }

@@ -91,8 +91,11 @@ fn forward(call: &Call<'_>, state: State<'_>) -> Result<(Trace, Vec<f32>)> {
             let (h_past, h) = h.split_at_mut(start * hidden);
             let (c_past, c) = c.split_at_mut(start * hidden);
             // the rows of the step before begin with the sequences that still run
-            let before =
-                if t == 0 { state } else { Some((&h_past[previous * hidden..], &c_past[previous * hidden..])) };
+            let before = if t == 0 {
+                state
+            } else {
+                Some((&h_past[previous * hidden..], &c_past[previous * hidden..]))
+            };
             let gates = &mut gates[start * width..(start + running) * width];
             if let Some((h, c_before)) = before {
                 add_product(gates, Matrix::new(&h[..running * hidden], hidden), w_hh);
@@ -150,7 +153,11 @@ fn backward(
                 arch.dispatch(|| step_row_backward(kind, gates, c_before, c, dh, dc, dgates));
             });
         if t > 0 {
-            set_product(&mut dh[..running * hidden], Matrix::new(dgates, width), Matrix::new(w_hh, hidden));
+            set_product(
+                &mut dh[..running * hidden],
+                Matrix::new(dgates, width),
+                Matrix::new(w_hh, hidden),
+            );
         }
         end = start;
     }

@@ -47,7 +47,8 @@ pub(super) fn step(call: &Call<'_>, state: Option<(&Tensor, &Tensor)>) -> Result
 
 fn forward(call: &Call<'_>, state: Option<(&Tensor, &Tensor)>) -> Result<Vec<Step>> {
     let w_hh = call.w_hh.detach().t()?;
-    let inputs = call.x.detach().matmul(&call.w_ih.detach().t()?)?.broadcast_add(&call.bias.detach())?;
+    let inputs =
+        call.x.detach().matmul(&call.w_ih.detach().t()?)?.broadcast_add(&call.bias.detach())?;
     let mut trace: Vec<Step> = Vec::with_capacity(call.steps.len());
     let mut start = 0;
     for (t, &running) in call.steps.iter().enumerate() {
@@ -142,7 +143,13 @@ impl Kind {
     }
 
     /// Gradients of the pre-activations and of the c before.
-    fn backward(self, step: &Step, c_before: &Tensor, dh: &Tensor, dc: &Tensor) -> Result<(Tensor, Tensor)> {
+    fn backward(
+        self,
+        step: &Step,
+        c_before: &Tensor,
+        dh: &Tensor,
+        dc: &Tensor,
+    ) -> Result<(Tensor, Tensor)> {
         match (self, step.gates.as_slice()) {
             (Self::Lstm { tanh }, [i, f, g, o]) => {
                 let squashed = if tanh { step.c.tanh()? } else { step.c.clone() };

@@ -37,8 +37,10 @@ pub fn golden_config(variant: &str) -> DecoderConfig {
 impl Golden {
     pub fn read() -> Self {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        let tensors = candle_core::safetensors::load(dir.join("decoder.safetensors"), &Device::Cpu).unwrap();
-        let file = serde_json::from_slice(&std::fs::read(dir.join("decoder.json")).unwrap()).unwrap();
+        let tensors =
+            candle_core::safetensors::load(dir.join("decoder.safetensors"), &Device::Cpu).unwrap();
+        let file =
+            serde_json::from_slice(&std::fs::read(dir.join("decoder.json")).unwrap()).unwrap();
         Self { tensors, file }
     }
 
@@ -56,7 +58,10 @@ impl Golden {
 
     pub fn batch(&self, at: usize) -> (Tensor, PackedCaptions) {
         let captions: Vec<&[u32]> = self.file.captions[at].iter().map(Vec::as_slice).collect();
-        (self.tensor(&format!("features.{at}")), PackedCaptions::new(&captions, &Device::Cpu).unwrap())
+        (
+            self.tensor(&format!("features.{at}")),
+            PackedCaptions::new(&captions, &Device::Cpu).unwrap(),
+        )
     }
 
     pub fn caption(&self, batch: usize, row: usize) -> Vec<u32> {
@@ -78,7 +83,35 @@ impl Golden {
 pub fn near(found: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let norm = |t: &Tensor| t.sqr().unwrap().sum_all().unwrap().to_scalar::<f64>().unwrap().sqrt();
-    let (found, expected) = (found.to_dtype(DType::F64).unwrap(), expected.to_dtype(DType::F64).unwrap());
+    let (found, expected) =
+        (found.to_dtype(DType::F64).unwrap(), expected.to_dtype(DType::F64).unwrap());
     let error = norm(&(&found - &expected).unwrap()) / norm(&expected).max(1e-12);
     assert!(error <= tolerance, "{what}: relative error {error:e}");
+}
+
+/// An image of Karpathy's dataset file.
+#[derive(Deserialize)]
+pub struct Image {
+    pub sentences: Vec<Sentence>,
+}
+
+#[derive(Deserialize)]
+pub struct Sentence {
+    pub raw: String,
+    pub tokens: Vec<String>,
+}
+
+/// Flickr8k's captions; none, and a word on it, where `NIC_TEST_DATA` does not say where real data is.
+pub fn karpathy() -> Option<Vec<Image>> {
+    #[derive(Deserialize)]
+    struct File {
+        images: Vec<Image>,
+    }
+    let Some(data) = std::env::var_os("NIC_TEST_DATA") else {
+        eprintln!("SKIPPED: set NIC_TEST_DATA to test with real captions");
+        return None;
+    };
+    let path = Path::new(&data).join("flickr8k/dataset_flickr8k_trainval.json");
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    Some(serde_json::from_slice::<File>(&text).unwrap().images)
 }
