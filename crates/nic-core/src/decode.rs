@@ -23,8 +23,10 @@ pub(crate) struct Rgb {
 
 /// Decodes JPEG, PNG, WebP, GIF (first frame) or BMP; turned as its EXIF orientation says where `upright`.
 ///
-/// As in Pillow, alpha is dropped, not blended, and of 16 bits a channel the upper 8 are kept.
-/// Other than Pillow, a GIF's transparent pixels are black, whatever its palette says.
+/// As in Pillow, alpha is dropped, not blended, and of 16 bits a channel the upper 8 are kept; a JPEG may differ by 1 to
+/// 4 of 255 here and there. Unlike Pillow, 16-bit grey keeps its upper 8 bits too (Pillow clips it to white); transparent
+/// pixels of a GIF or an animated WebP are black, whatever colour lies below; a GIF whose frame is smaller than its
+/// canvas is read as the frame; and some damaged JPEGs are refused that libjpeg reads with a warning.
 pub(crate) fn decode(encoded: &[u8], upright: bool) -> Result<Rgb> {
     if encoded.is_empty() {
         return Err(Error::Image("it is empty".into()));
