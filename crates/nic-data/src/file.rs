@@ -8,10 +8,7 @@ use std::path::Path;
 use crate::Result;
 
 /// Writes `NAME.tmp`, waits until it is on the disk and renames it to `path`; on an error nothing is left behind.
-pub fn write_whole(
-    path: &Path,
-    fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<()> {
+pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let mut temporary = OsString::from(path);
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);

@@ -58,7 +58,7 @@ pub(crate) fn read(described: &Descriptor, base: &Path, entries: &mut Entries) -
                     Error::data(&place, reason)
                 })?;
                 let captions = image.sentences.into_iter().map(|s| s.raw.into_owned()).collect();
-                let name = match image.filepath.trim_matches('/') {
+                let name = match image.filepath.trim_end_matches('/') {
                     "" => image.filename.into_owned(),
                     directory => format!("{directory}/{}", image.filename),
                 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::dataset::{Entries, leading_digits};
 use crate::descriptor::{Descriptor, resolve};
-use crate::table::{Bytes, Table};
+use crate::table::{Bytes, Table, guarded};
 use crate::{Error, Record, Result, Split};
 
 /// Where the image of each record is.
@@ -38,7 +38,7 @@ pub(crate) fn read(
     let (mut id_from, mut number) = (None, 0);
     for (file, file_split) in described.caption_files() {
         for path in resolve(file, base)? {
-            let columns = Columns::read(&path, described)?;
+            let columns = guarded(&path.display().to_string(), || Columns::read(&path, described))?;
             let id_from = *id_from.get_or_insert_with(|| columns.id_from());
             for row in 0..columns.len {
                 let place = || format!("{}: row {row}", path.display());
@@ -193,16 +193,21 @@ impl<'a> RowReader<'a> {
     /// The image of the record at `position`.
     pub(crate) fn read(&mut self, position: usize) -> Result<Vec<u8>> {
         let (file, row) = self.rows.places[position];
-        // After an error the state of the group is unknown: it is opened again.
-        let mut group = match self.open.take() {
-            Some(group) if group.file == file && (group.next..group.end).contains(&row) => group,
-            _ => self.rows.open(file, row)?,
-        };
-        let place = || format!("{}: row {row}", self.rows.files[file].display());
-        let image = group.read(row).map_err(|error| Error::data(place(), error))?;
+        let place = format!("{}: row {row}", self.rows.files[file].display());
+        let (group, image) = guarded(&place, || {
+            // After an error the state of the group is unknown: it is opened again.
+            let mut group = match self.open.take() {
+                Some(group) if group.file == file && (group.next..group.end).contains(&row) => {
+                    group
+                }
+                _ => self.rows.open(file, row)?,
+            };
+            let image = group.read(row).map_err(|error| Error::data(&place, error))?;
+            Ok((group, image))
+        })?;
         self.open = Some(group);
         image.ok_or_else(|| {
-            Error::data(place(), format!("column {} holds no image", self.rows.column))
+            Error::data(place, format!("column {} holds no image", self.rows.column))
         })
     }
 }

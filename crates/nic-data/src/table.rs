@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use parquet::basic::Type;
@@ -144,20 +145,16 @@ fn append<T: DataType>(
     descriptor: &ColumnDescriptor,
     rows: &mut Vec<Vec<String>>,
     text: impl Fn(&T::T) -> Option<String>,
-) -> parquet::errors::Result<()> {
-    let invalid = |reason: &str| parquet::errors::ParquetError::General(reason.to_owned());
+) -> std::result::Result<(), String> {
     let (max_definition, max_repetition) = (descriptor.max_def_level(), descriptor.max_rep_level());
     let (mut definitions, mut repetitions, mut values) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         definitions.clear();
         repetitions.clear();
         values.clear();
-        let (records, _, levels) = reader.read_records(
-            BATCH,
-            Some(&mut definitions),
-            Some(&mut repetitions),
-            &mut values,
-        )?;
+        let read =
+            reader.read_records(BATCH, Some(&mut definitions), Some(&mut repetitions), &mut values);
+        let (records, _, levels) = read.map_err(|error| error.to_string())?;
         if records == 0 {
             return Ok(());
         }
@@ -167,10 +164,17 @@ fn append<T: DataType>(
                 rows.push(Vec::new());
             }
             if max_definition == 0 || definitions.get(level) == Some(&max_definition) {
-                let value = values.next().ok_or_else(|| invalid("fewer values than levels"))?;
-                let value = text(value).ok_or_else(|| invalid("not UTF-8 text"))?;
-                rows.last_mut().ok_or_else(|| invalid("a list without a row"))?.push(value);
+                let value = values.next().ok_or("fewer values than levels")?;
+                let value = text(value).ok_or("not UTF-8 text")?;
+                rows.last_mut().ok_or("a list without a row")?.push(value);
             }
         }
     }
+}
+
+/// The parquet crate trusts some numbers of a file and panics on damaged ones: here that is an error like any other.
+pub(crate) fn guarded<T>(place: &str, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What a panic may leave half changed is dropped with the error.
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::data(place, "the Parquet file is damaged")))
 }
