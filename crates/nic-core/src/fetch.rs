@@ -1,5 +1,6 @@
 //! Fetching files from the Hugging Face hub into its usual cache.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -74,12 +75,7 @@ impl Hub {
             let reason = format!("not in {} and HF_HUB_OFFLINE is set", self.cache.display());
             return Err(failed(reason));
         }
-        let api = ApiBuilder::from_cache(cache.clone())
-            .with_endpoint(self.endpoint.trim_end_matches('/').into())
-            .with_token(self.token.clone())
-            .with_progress(std::io::stderr().is_terminal())
-            .build()
-            .map_err(|error| failed(error.to_string()))?;
+        let api = self.api().map_err(|error| failed(error.to_string()))?;
         let url = api.repo(repo.clone()).url(path);
 
         let mut attempt = 0;
@@ -103,6 +99,67 @@ impl Hub {
             }
         }
     }
+
+    /// The names that `wanted` takes of the files in the directory `location` of a repository: from the cache where
+    /// their numbers show that all are there, else from the hub.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] where the hub must be asked and cannot be.
+    pub fn list(&self, location: &Location, wanted: impl Fn(&str) -> bool) -> Result<Vec<String>> {
+        let Location::Hub { dataset, repo, path } = location else { return Ok(Vec::new()) };
+        let failed = |reason: String| Error::Hub { url: location.to_string(), reason };
+        let kind = if *dataset { RepoType::Dataset } else { RepoType::Model };
+        let repo = Repo::new(repo.clone(), kind);
+        let cached = Cache::new(self.cache.clone()).repo(repo.clone()).get(path);
+        let cached: Vec<_> = cached
+            .and_then(|directory| fs::read_dir(directory).ok())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+            .filter(|name| wanted(name))
+            .collect();
+        if complete(&cached) {
+            return Ok(cached);
+        }
+        if self.offline {
+            let reason = format!(
+                "HF_HUB_OFFLINE is set, and {} files in {} are not known to be all",
+                cached.len(),
+                self.cache.display()
+            );
+            return Err(failed(reason));
+        }
+        let info = self.api().and_then(|api| api.repo(repo).info());
+        let info = info.map_err(|error| failed(error.to_string()))?;
+        let directory = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let names = info.siblings.iter().filter_map(|file| file.rfilename.strip_prefix(&directory));
+        Ok(names.filter(|name| !name.contains('/') && wanted(name)).map(str::to_owned).collect())
+    }
+
+    fn api(&self) -> std::result::Result<Api, ApiError> {
+        ApiBuilder::from_cache(Cache::new(self.cache.clone()))
+            .with_endpoint(self.endpoint.trim_end_matches('/').into())
+            .with_token(self.token.clone())
+            .with_progress(std::io::stderr().is_terminal())
+            .build()
+    }
+}
+
+/// Whether `PREFIX-00001-of-00003.parquet` and its like are there from the first to the last; other names do not tell.
+fn complete(names: &[String]) -> bool {
+    let mut sets = BTreeMap::<(&str, usize), BTreeSet<usize>>::new();
+    for name in names {
+        let numbers = name.split_once("-of-").and_then(|(before, after)| {
+            let (prefix, number) = before.rsplit_once('-')?;
+            let end = after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len());
+            Some(((prefix, after[..end].parse().ok()?), number.parse().ok()?))
+        });
+        match numbers {
+            Some((set, number)) => _ = sets.entry(set).or_default().insert(number),
+            None => return false,
+        }
+    }
+    !sets.is_empty() && sets.iter().all(|((_, count), numbers)| numbers.len() == *count)
 }
 
 /// One attempt. hf-hub's own retries are not used: after a first failure they ask for the file from its beginning and
@@ -141,5 +198,24 @@ fn status(error: &ApiError) -> Option<u16> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbered_files_tell_whether_they_are_all() {
+        let complete = |names: &[&str]| {
+            super::complete(&names.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(complete(&["train-00000-of-00002.parquet", "train-00001-of-00002-0a1b.parquet"]));
+        assert!(complete(&["a-0-of-1.x", "b-0-of-1.x"]));
+        assert!(!complete(&["train-00001-of-00002.parquet"]));
+        assert!(!complete(&["a-0-of-1.x", "b-1-of-2.x"]));
+        assert!(!complete(&["a-0-of-1.x", "b.x"]));
+        assert!(!complete(&["-of-.x"]));
+        assert!(!complete(&[]));
     }
 }

@@ -87,6 +87,52 @@ impl Location {
         }
     }
 
+    /// The files that a `*` in the last part of the path stands for, sorted by name; `self` where there is none.
+    ///
+    /// # Errors
+    /// Where no file fits, or the hub cannot be asked and the cache does not show that it has them all.
+    pub fn matching(&self) -> Result<Vec<Self>> {
+        let text = self.to_string();
+        let Some((parent, pattern)) = text.rsplit_once('/').filter(|(_, name)| name.contains('*'))
+        else {
+            return Ok(vec![self.clone()]);
+        };
+        let (directory, names) = match self {
+            Self::Local(path) => {
+                let directory = path.parent().unwrap_or(Path::new(""));
+                let entries = std::fs::read_dir(directory).map_err(Error::io(directory))?;
+                let names =
+                    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+                let names =
+                    names.collect::<std::io::Result<Vec<_>>>().map_err(Error::io(directory))?;
+                (Self::Local(directory.to_owned()), names)
+            }
+            Self::Hub { dataset, repo, path } => {
+                let path = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+                let directory = Self::Hub { dataset: *dataset, repo: repo.clone(), path };
+                let names = directory.names_on_hub(pattern)?;
+                (directory, names)
+            }
+        };
+        let mut names: Vec<_> = names.into_iter().filter(|name| fits(name, pattern)).collect();
+        names.sort();
+        if names.is_empty() {
+            let what = format!("a file called {pattern}");
+            return Err(Error::Missing { place: parent.to_owned(), what, hint: String::new() });
+        }
+        Ok(names.iter().map(|name| directory.join(name)).collect())
+    }
+
+    #[cfg(feature = "hub")]
+    fn names_on_hub(&self, pattern: &str) -> Result<Vec<String>> {
+        crate::fetch::Hub::from_env()?.list(self, |name| fits(name, pattern))
+    }
+
+    #[cfg(not(feature = "hub"))]
+    fn names_on_hub(&self, _pattern: &str) -> Result<Vec<String>> {
+        self.fetch().map(|_| Vec::new())
+    }
+
     /// `self` with `name` below it: a file of a directory or repository.
     pub fn join(&self, name: &str) -> Self {
         match self {
@@ -108,6 +154,17 @@ impl Location {
                 Self::Hub { dataset: *dataset, repo: repo.clone(), path: parent }.join(name)
             }
         }
+    }
+}
+
+/// Whether `name` is `pattern` with something, or nothing, for each `*`.
+fn fits(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name == pattern,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|name| {
+            let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
+            ends.into_iter().any(|at| fits(&name[at..], rest))
+        }),
     }
 }
 
@@ -170,5 +227,39 @@ mod tests {
         assert_eq!(hub(false, "a/b", "i.json").sibling("y"), hub(false, "a/b", "y"));
         assert_eq!(Location::Local("d".into()).join("f"), Location::Local("d/f".into()));
         assert_eq!(Location::Local("d/i".into()).sibling("f"), Location::Local("d/f".into()));
+    }
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (name, pattern, expected) in [
+            ("train-0-of-2.parquet", "train-*.parquet", true),
+            ("train-.parquet", "train-*.parquet", true),
+            ("train.parquet", "train-*.parquet", false),
+            ("aéb", "a*b", true),
+            ("abcb", "*b*b", true),
+            ("ab", "*b*b", false),
+            ("a", "a", true),
+            ("", "**", true),
+        ] {
+            assert_eq!(fits(name, pattern), expected, "{name} {pattern}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_names_the_files_of_a_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["b-1.x", "b-0.x", "a.x"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = |name: &str| Location::Local(dir.path().join(name)).matching();
+        let local = |name: &str| Location::Local(dir.path().join(name));
+        assert_eq!(found("b-*.x").unwrap(), [local("b-0.x"), local("b-1.x")]);
+        assert_eq!(found("a.x").unwrap(), [local("a.x")]);
+        let error = found("c-*.x").unwrap_err().to_string();
+        assert_eq!(error, format!("{}: a file called c-*.x is missing", dir.path().display()));
+        let error = found("gone/*.x").unwrap_err().to_string();
+        assert!(error.contains("gone: No such file"), "{error}");
+        let error = local("gone").fetch().unwrap_err().to_string();
+        assert!(error.contains("gone"), "{error}");
     }
 }

@@ -122,9 +122,8 @@ impl Dataset {
         let source = match image_rows {
             Some(rows) => Source::Rows(rows),
             None => {
-                let roots =
-                    described.images.iter().map(|root| crate::descriptor::locate(root, base));
-                let roots = roots.collect::<Result<_>>()?;
+                let roots = described.images.iter().map(|root| Location::parse(root, base));
+                let roots = roots.collect::<nic_core::Result<_>>()?;
                 Source::Files { names, roots, folders: OnceLock::new() }
             }
         };

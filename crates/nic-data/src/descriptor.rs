@@ -1,6 +1,6 @@
 //! What `datasets/*.toml` says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nic_core::Location;
 use serde::Deserialize;
@@ -96,22 +96,8 @@ impl Descriptor {
     }
 }
 
-/// The files that `text` names: one, or in the last part of a pattern with `*` several, sorted by name.
-pub(crate) fn resolve(text: &str, base: &Path) -> Result<Vec<std::path::PathBuf>> {
-    Ok(vec![fetch(&locate(text, base)?)?])
-}
-
-pub(crate) fn locate(text: &str, base: &Path) -> Result<Location> {
-    if text.starts_with("hf://") {
-        Ok(Location::parse(text, base)?)
-    } else {
-        Ok(Location::Local(base.join(text)))
-    }
-}
-
-pub(crate) fn fetch(location: &Location) -> Result<std::path::PathBuf> {
-    match location {
-        Location::Local(path) => Ok(path.clone()),
-        hub => Ok(hub.fetch()?),
-    }
+/// The files that `text` names: one, or for a `*` in its last part several, sorted by name.
+pub(crate) fn resolve(text: &str, base: &Path) -> Result<Vec<PathBuf>> {
+    let files = Location::parse(text, base)?.matching()?;
+    Ok(files.iter().map(Location::fetch).collect::<nic_core::Result<_>>()?)
 }

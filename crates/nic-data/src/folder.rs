@@ -32,7 +32,7 @@ pub(crate) struct Archive {
 
 impl Folder {
     pub(crate) fn open(location: &Location) -> Result<Self> {
-        let path = crate::descriptor::fetch(location)?;
+        let path = location.fetch()?;
         if path.metadata().map_err(nic_core::Error::io(&path))?.is_dir() {
             return Ok(Self::Directory(path));
         }

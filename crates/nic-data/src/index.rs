@@ -114,9 +114,6 @@ impl Index {
 
 /// An error that says what differs unless `found` is `expected`.
 pub(crate) fn same_encoder(path: &Path, found: &EncoderSpec, expected: &EncoderSpec) -> Result<()> {
-    if found == expected {
-        return Ok(());
-    }
     let differences = expected.differences(found);
     if differences.is_empty() {
         return Ok(());

@@ -147,7 +147,8 @@ impl Columns {
     }
 
     fn id(&self, row: usize) -> std::result::Result<i64, String> {
-        let text = only(self.ids.as_ref(), row).ok_or("no image id")?;
+        let ids = self.ids.as_ref().ok_or("no column of image ids, which an earlier file has")?;
+        let text = only(Some(ids), row).ok_or("no image id")?;
         text.parse().map_err(|_| format!("image id is `{text}`, expected an integer"))
     }
 

@@ -103,7 +103,7 @@ fn a_folder_that_is_missing_or_no_archive_is_named() {
     let whole = std::fs::read(golden().join("stored.zip")).unwrap();
     std::fs::write(files.path("cut.zip"), &whole[..whole.len() - 30]).unwrap();
     for (folder, reason) in [
-        ("gone", "No such file"),
+        ("gone", "the file is missing"),
         ("text.zip", "neither a directory nor a whole .zip archive"),
         ("cut.zip", "neither a directory nor a whole .zip archive"),
     ] {
