@@ -29,7 +29,7 @@ pub(crate) fn decode(
             let images = images
                 .into_par_iter()
                 .map(|(id, bytes)| {
-                    let work = || bytes.and_then(|bytes| crop(&preprocess, &bytes));
+                    let work = || bytes.and_then(|bytes| guarded(|| preprocess.crop(&bytes)));
                     (id, clocks.decode.time(1, rayon::current_num_threads(), work))
                 })
                 .collect();
@@ -39,8 +39,19 @@ pub(crate) fn decode(
 }
 
 /// A file that makes a decoder panic is a file that cannot be read: it must not end a run of hours.
-fn crop(preprocess: &Preprocess, bytes: &[u8]) -> Result<Crop, String> {
-    catch_unwind(AssertUnwindSafe(|| preprocess.crop(bytes)))
-        .unwrap_or_else(|_| Err(nic_core::Error::Image("the decoder panicked".to_owned())))
+fn guarded(crop: impl FnOnce() -> nic_core::Result<Crop>) -> Result<Crop, String> {
+    catch_unwind(AssertUnwindSafe(crop))
+        .unwrap_or_else(|_| Err(nic_core::Error::Image("its decoder panicked".to_owned())))
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_a_reason() {
+        let reason = guarded(|| panic!("on purpose")).unwrap_err();
+        assert_eq!(reason, "cannot read the image: its decoder panicked");
+    }
 }

@@ -35,14 +35,7 @@ pub(crate) fn read(
                     return Ok(());
                 }
                 let content = clock.time(1, 1, || contents.next()).ok_or(Error::Stopped("read"))?;
-                let content = match content {
-                    Ok(bytes) => Ok(bytes),
-                    // the network, not the image, is at fault: a later run can have it
-                    Err(error @ nic_data::Error::Core(nic_core::Error::Hub { .. })) => {
-                        return Err(error.into());
-                    }
-                    Err(error) => Err(error.to_string()),
-                };
+                let content = content.map_err(|error| error.to_string());
                 images.push((dataset.records()[position].id, content));
             }
             let batch = Batch { shard: shard.index, last: chunks.peek().is_none(), images };
