@@ -1,1 +1,71 @@
-fn main() {}
+//! `train CONFIG [--set table.key=value]... [--device auto|cpu|cuda[:N]]`
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use nic_core::DeviceChoice;
+use train::{Config, Error, Outcome, Result, Trainer, interrupt};
+
+/// Train the caption decoder on cached features.
+///
+/// Run it again to continue where it stopped; Ctrl-C finishes the step, saves and exits.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The run's settings (configs/*.toml)
+    config: PathBuf,
+    /// Overrides a key of the settings; paths are then relative to the working directory
+    #[arg(long, value_name = "TABLE.KEY=VALUE")]
+    set: Vec<String>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<ExitCode> {
+    let config = Config::load(&args.config, &args.set)?;
+    let (device, which) = args.device.open()?;
+    eprintln!("training on {which}");
+    let stop = interrupt::watch()?;
+    let mut trainer = Trainer::open(config, device, &|line| eprintln!("{line}"))?;
+    let outcome = trainer.run(&stop)?;
+    let progress = trainer.progress();
+    match outcome {
+        Outcome::Interrupted => {
+            eprintln!("saved at step {}; the same command continues", progress.step);
+            return Ok(ExitCode::from(130));
+        }
+        Outcome::AlreadyFinished => {
+            eprintln!(
+                "nothing to do: the run has its {} epochs; a higher train.epochs continues it",
+                progress.epoch
+            );
+        }
+        Outcome::Finished => {}
+    }
+    let summary = writeln!(
+        std::io::stdout().lock(),
+        "best validation perplexity {:.2} (epoch {}): {}",
+        progress.best_loss.exp(),
+        progress.best_epoch,
+        trainer.best().display()
+    );
+    match summary {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::from(nic_core::Error::io("standard output")(error)))
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,331 @@
+//! A run's settings: `configs/*.toml`.
+
+use std::path::{Path, PathBuf};
+
+use nic_core::{Cell, Tokenizer};
+use nic_data::Split;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A training run. Every path is relative to the file that states it, or to the working directory where `--set`
+/// states it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What to learn from.
+    pub data: DataConfig,
+    /// The decoder.
+    #[serde(default)]
+    pub model: ModelConfig,
+    /// How to learn.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// How to choose the best epoch.
+    #[serde(default)]
+    pub eval: EvalConfig,
+    /// Where the results go.
+    pub output: OutputConfig,
+}
+
+/// `[data]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// The dataset's descriptor.
+    pub dataset: PathBuf,
+    /// A directory of feature shards, or one file.
+    pub features: PathBuf,
+    /// How captions are cut into words.
+    #[serde(default)]
+    pub tokenizer: Tokenizer,
+    /// Words seen less often in the training split become `<unk>`.
+    #[serde(default = "default_min_count")]
+    pub min_count: u64,
+    /// Captions are cut after so many words.
+    #[serde(default = "default_max_len")]
+    pub max_len: usize,
+}
+
+/// `[model]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelConfig {
+    /// The recurrence.
+    pub cell: Cell,
+    /// E.
+    pub embed_dim: usize,
+    /// H.
+    pub hidden_dim: usize,
+    /// The share of the recurrence's inputs and outputs set to zero while training, in [0, 1).
+    pub dropout: f32,
+    /// Whether the recurrence has biases; Show and Tell's has none.
+    pub lstm_bias: bool,
+    /// h = o * tanh(c); Show and Tell's h = o * c.
+    pub cell_tanh: bool,
+    /// Start the output bias at the words' log frequencies.
+    pub init_output_bias: bool,
+}
+
+/// `[train]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Decides the initial weights, the order of the captions and the dropout masks.
+    pub seed: u64,
+    /// Captions a step.
+    pub batch_size: usize,
+    /// Passes over the training split.
+    pub epochs: u64,
+    /// Which optimiser.
+    pub optimizer: OptimizerKind,
+    /// Its step size, before the schedule.
+    pub learning_rate: f64,
+    /// How the learning rate changes.
+    pub schedule: ScheduleKind,
+    /// The first steps, over which the learning rate rises from 0 in equal parts.
+    pub warmup_steps: u64,
+    /// `step`, `exponential` and `plateau` multiply the learning rate by it.
+    pub decay_factor: f64,
+    /// `step` and `exponential` do so once in so many epochs.
+    pub decay_epochs: f64,
+    /// Gradients are scaled down to this norm over all tensors; `inf` leaves them.
+    pub clip_norm: f64,
+    /// Then each of their values is brought into [-clip_value, clip_value]; `inf` leaves them.
+    pub clip_value: f64,
+    /// SGD: the share of the last update that is kept.
+    pub momentum: f64,
+    /// Adam, AdamW: the decay of the averages of the gradient and of its square.
+    pub betas: [f64; 2],
+    /// Adam, AdamW: added to the denominator.
+    pub eps: f64,
+    /// Adam, SGD: times the weight, added to its gradient. AdamW: times the learning rate, taken from the weight.
+    pub weight_decay: f64,
+}
+
+/// `[eval]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// The split whose loss decides which epoch is best.
+    pub split: Split,
+}
+
+/// `[output]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputConfig {
+    /// Takes `metrics.jsonl` and the checkpoints `last` and `best`.
+    pub dir: PathBuf,
+    /// Besides each epoch's end, `last` is saved after so many steps of an epoch.
+    #[serde(default = "default_save_steps")]
+    pub save_steps: u64,
+}
+
+/// Which optimiser: PyTorch's formulas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// Kingma and Ba 2015.
+    Adam,
+    /// Loshchilov and Hutter 2019: the weight decay apart from the gradient.
+    AdamW,
+    /// Gradient descent, with momentum where it is not 0.
+    Sgd,
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ScheduleKind {
+    /// Not at all.
+    Constant,
+    /// By `decay_factor` once every `decay_epochs` epochs, at once.
+    Step,
+    /// By `decay_factor` every `decay_epochs` epochs, a little each step.
+    Exponential,
+    /// Down to 0 at the last step, along half a cosine.
+    Cosine,
+    /// By `decay_factor` after each epoch that is not the best so far.
+    Plateau,
+}
+
+fn default_min_count() -> u64 {
+    5
+}
+
+fn default_max_len() -> usize {
+    20
+}
+
+fn default_save_steps() -> u64 {
+    1000
+}
+
+impl Default for ModelConfig {
+    fn default() -> Self {
+        Self {
+            cell: Cell::default(),
+            embed_dim: 512,
+            hidden_dim: 512,
+            dropout: 0.5,
+            lstm_bias: true,
+            cell_tanh: true,
+            init_output_bias: true,
+        }
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            batch_size: 128,
+            epochs: 20,
+            optimizer: OptimizerKind::Adam,
+            learning_rate: 1e-3,
+            schedule: ScheduleKind::Plateau,
+            warmup_steps: 0,
+            decay_factor: 0.5,
+            decay_epochs: 1.0,
+            clip_norm: 5.0,
+            clip_value: f64::INFINITY,
+            momentum: 0.0,
+            betas: [0.9, 0.999],
+            eps: 1e-8,
+            weight_decay: 0.0,
+        }
+    }
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { split: Split::Val }
+    }
+}
+
+impl Config {
+    /// Reads `path` with `set` (`table.key=value`) laid over it; resolves the paths and checks the ranges.
+    ///
+    /// # Errors
+    /// Unknown and missing keys, values of the wrong type or out of range: each names the key.
+    pub fn load(path: &Path, set: &[String]) -> Result<Self> {
+        let mut config: Self = nic_data::read_toml(path, set)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        let resolve = |key: &str, value: &mut PathBuf| {
+            let from_set =
+                set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| k.trim() == key);
+            if !from_set {
+                *value = base.join(&*value);
+            }
+        };
+        resolve("data.dataset", &mut config.data.dataset);
+        resolve("data.features", &mut config.data.features);
+        resolve("output.dir", &mut config.output.dir);
+        config.check(path)?;
+        Ok(config)
+    }
+
+    fn check(&self, path: &Path) -> Result<()> {
+        let require = |ok: bool, key: &str, found: &dyn std::fmt::Display, expected: &str| {
+            if ok {
+                return Ok(());
+            }
+            Err(Error::from(nic_core::Error::Mismatch {
+                place: path.display().to_string(),
+                what: key.into(),
+                found: found.to_string(),
+                expected: expected.into(),
+            }))
+        };
+        let (data, model, train, output) = (&self.data, &self.model, &self.train, &self.output);
+        let finite = |x: f64| x.is_finite();
+        let size = 1..=65_536;
+
+        require(data.min_count >= 1, "data.min_count", &data.min_count, "at least 1")?;
+        require((1..=1000).contains(&data.max_len), "data.max_len", &data.max_len, "1 to 1000")?;
+        require(
+            size.contains(&model.embed_dim),
+            "model.embed_dim",
+            &model.embed_dim,
+            "1 to 65536",
+        )?;
+        require(
+            size.contains(&model.hidden_dim),
+            "model.hidden_dim",
+            &model.hidden_dim,
+            "1 to 65536",
+        )?;
+        require(
+            (0.0..1.0).contains(&model.dropout),
+            "model.dropout",
+            &model.dropout,
+            "at least 0 and below 1",
+        )?;
+        require(
+            size.contains(&train.batch_size),
+            "train.batch_size",
+            &train.batch_size,
+            "1 to 65536",
+        )?;
+        require(train.epochs >= 1, "train.epochs", &train.epochs, "at least 1")?;
+        require(
+            finite(train.learning_rate) && train.learning_rate > 0.0,
+            "train.learning_rate",
+            &train.learning_rate,
+            "a number above 0",
+        )?;
+        require(
+            train.decay_factor > 0.0 && train.decay_factor <= 1.0,
+            "train.decay_factor",
+            &train.decay_factor,
+            "above 0 and at most 1",
+        )?;
+        require(
+            finite(train.decay_epochs) && train.decay_epochs > 0.0,
+            "train.decay_epochs",
+            &train.decay_epochs,
+            "a number above 0",
+        )?;
+        require(
+            train.clip_norm > 0.0,
+            "train.clip_norm",
+            &train.clip_norm,
+            "above 0 (inf: no clipping)",
+        )?;
+        require(
+            train.clip_value > 0.0,
+            "train.clip_value",
+            &train.clip_value,
+            "above 0 (inf: no clipping)",
+        )?;
+        require(
+            (0.0..1.0).contains(&train.momentum),
+            "train.momentum",
+            &train.momentum,
+            "at least 0 and below 1",
+        )?;
+        for beta in train.betas {
+            require(
+                (0.0..1.0).contains(&beta),
+                "train.betas",
+                &beta,
+                "two numbers, at least 0 and below 1",
+            )?;
+        }
+        require(finite(train.eps) && train.eps > 0.0, "train.eps", &train.eps, "a number above 0")?;
+        require(
+            finite(train.weight_decay) && train.weight_decay >= 0.0,
+            "train.weight_decay",
+            &train.weight_decay,
+            "a number, at least 0",
+        )?;
+        require(
+            self.eval.split != Split::Train,
+            "eval.split",
+            &"train",
+            "val or test (the training split cannot tell which epoch is best)",
+        )?;
+        require(output.save_steps >= 1, "output.save_steps", &output.save_steps, "at least 1")
+    }
+}

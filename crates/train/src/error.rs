@@ -1,0 +1,63 @@
+//! What can end a run.
+
+use std::path::PathBuf;
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Files, data and settings.
+    #[error(transparent)]
+    Data(#[from] nic_data::Error),
+    /// The loss or the gradients are no longer numbers.
+    #[error(
+        "{what} is {value} at step {step}{kept}; try a lower train.learning_rate or train.clip_norm"
+    )]
+    Diverged {
+        /// `the loss`, `the gradient's norm` or `the validation loss`.
+        what: &'static str,
+        /// NaN or infinite.
+        value: f64,
+        /// Counted from 1.
+        step: u64,
+        /// Where the last good weights are; empty, or beginning with a separator.
+        kept: String,
+    },
+    /// The output directory holds a run with other settings or other data.
+    #[error(
+        "{dir}: holds a run that differs from this one:\n{}\nset output.dir to another directory, or delete this one to start afresh",
+        differences.iter().map(|d| format!("  {d}")).collect::<Vec<_>>().join("\n")
+    )]
+    Differs {
+        /// The output directory.
+        dir: PathBuf,
+        /// A line each.
+        differences: Vec<String>,
+    },
+}
+
+impl From<nic_core::Error> for Error {
+    fn from(error: nic_core::Error) -> Self {
+        Self::Data(error.into())
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        nic_core::Error::from(error).into()
+    }
+}
+
+impl Error {
+    /// 2 where the user's input is at fault, 1 otherwise: the program's exit status.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Data(error) => error.exit_code(),
+            Self::Diverged { .. } => 1,
+            Self::Differs { .. } => 2,
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Gradients made harmless: scaled to a norm, cut to a range.
+
+use candle_core::{DType, Tensor};
+use rayon::prelude::*;
+
+use crate::Result;
+use crate::host;
+
+/// What the optimiser does to each value of a gradient before it uses it: times `scale`, then into [-limit, limit].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Clip {
+    /// min(1, clip_norm / norm).
+    pub scale: f32,
+    /// clip_value.
+    pub limit: f32,
+}
+
+impl Clip {
+    /// Leaves gradients as they are.
+    pub const NONE: Self = Self { scale: 1.0, limit: f32::INFINITY };
+
+    /// For gradients of this norm over all tensors: `torch.nn.utils.clip_grad_norm_`, then `clip_grad_value_`.
+    pub fn new(norm: f64, clip_norm: f64, clip_value: f64) -> Self {
+        let scale = if clip_norm.is_finite() { (clip_norm / (norm + 1e-6)).min(1.0) } else { 1.0 };
+        Self { scale: scale as f32, limit: clip_value as f32 }
+    }
+
+    /// One value.
+    #[inline]
+    pub fn apply(self, value: f32) -> f32 {
+        (value * self.scale).clamp(-self.limit, self.limit)
+    }
+
+    /// All values of a tensor, by tensor operations.
+    pub fn apply_tensor(self, gradient: &Tensor) -> candle_core::Result<Tensor> {
+        let mut gradient = gradient.clone();
+        if self.scale != 1.0 {
+            gradient = (gradient * f64::from(self.scale))?;
+        }
+        if self.limit.is_finite() {
+            gradient = gradient.clamp(-self.limit, self.limit)?;
+        }
+        Ok(gradient)
+    }
+}
+
+/// The Euclidean norm of tensors taken as one vector; the same bits whatever the number of threads.
+pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let mut sum = 0.0;
+    for tensor in tensors {
+        sum += if tensor.device().is_cpu() && tensor.dtype() == DType::F32 {
+            host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?
+        } else {
+            f64::from(tensor.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?)
+        };
+    }
+    Ok(sum.sqrt())
+}
+
+fn sum_of_squares(values: &[f32]) -> f64 {
+    // partial sums are collected in order: a parallel sum would depend on how the threads met
+    let parts: Vec<f64> = values
+        .par_chunks(host::CHUNK)
+        .map(|chunk| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
+        .collect();
+    parts.iter().sum()
+}

@@ -1,0 +1,19 @@
+//! Trains the caption decoder on cached features.
+
+pub mod config;
+pub mod corpus;
+mod error;
+pub mod gradients;
+mod host;
+pub mod interrupt;
+pub mod metrics;
+pub mod optimizer;
+mod progress;
+pub mod saved;
+pub mod schedule;
+mod streams;
+pub mod trainer;
+
+pub use config::Config;
+pub use error::{Error, Result};
+pub use trainer::{Outcome, Trainer};

@@ -1,0 +1,267 @@
+//! Adam, AdamW and SGD with PyTorch's formulas and with state that can be saved.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use rayon::prelude::*;
+
+use crate::config::{OptimizerKind, TrainConfig};
+use crate::gradients::Clip;
+use crate::{Result, host};
+
+/// Changes the weights by their gradients: `torch.optim.Adam`, `AdamW` or `SGD`.
+#[derive(Debug)]
+pub struct Optimizer {
+    config: TrainConfig,
+    slots: Vec<Slot>,
+    steps: u64,
+}
+
+/// A weight with what the optimiser remembers of its gradients.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    var: Var,
+    /// Adam: `exp_avg`, `exp_avg_sq`; SGD with momentum: `momentum_buffer`; of the weight's shape.
+    state: Vec<Tensor>,
+}
+
+/// The numbers of one step of Adam or AdamW.
+#[derive(Clone, Copy)]
+struct Adam {
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    /// lr / (1 - beta1^t)
+    step_size: f64,
+    /// sqrt(1 - beta2^t)
+    root: f64,
+    /// Times the weight, added to the gradient.
+    decay: f64,
+    /// What is left of a weight after AdamW's decay.
+    keep: f64,
+}
+
+/// The numbers of one step of SGD.
+#[derive(Clone, Copy)]
+struct Sgd {
+    rate: f64,
+    momentum: f64,
+    decay: f64,
+}
+
+impl Optimizer {
+    /// For these weights, with no memory yet.
+    pub fn new(config: &TrainConfig, vars: &BTreeMap<String, Var>) -> Result<Self> {
+        let memory = match config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::AdamW => 2,
+            OptimizerKind::Sgd if config.momentum > 0.0 => 1,
+            OptimizerKind::Sgd => 0,
+        };
+        let slots = vars
+            .iter()
+            .map(|(name, var)| {
+                let state = (0..memory).map(|_| var.zeros_like()).collect::<CandleResult<_>>()?;
+                Ok(Slot { name: name.clone(), var: var.clone(), state })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { config: config.clone(), slots, steps: 0 })
+    }
+
+    /// The weights.
+    pub fn vars(&self) -> impl Iterator<Item = &Var> {
+        self.slots.iter().map(|slot| &slot.var)
+    }
+
+    /// One step at this learning rate; weights without a gradient stay as they are.
+    pub fn step(&mut self, gradients: &GradStore, rate: f64, clip: Clip) -> Result<()> {
+        self.steps += 1;
+        let c = &self.config;
+        let t = self.steps as f64;
+        let adam = Adam {
+            beta1: c.betas[0],
+            beta2: c.betas[1],
+            eps: c.eps,
+            step_size: rate / (1.0 - c.betas[0].powf(t)),
+            root: (1.0 - c.betas[1].powf(t)).sqrt(),
+            decay: if c.optimizer == OptimizerKind::Adam { c.weight_decay } else { 0.0 },
+            keep: if c.optimizer == OptimizerKind::AdamW {
+                1.0 - rate * c.weight_decay
+            } else {
+                1.0
+            },
+        };
+        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
+        for Slot { var, state, .. } in &mut self.slots {
+            let Some(gradient) = gradients.get(var) else { continue };
+            let on_host = var.device().is_cpu() && var.dtype() == DType::F32;
+            match (&mut state[..], on_host) {
+                ([m, v], true) => adam.on_host(var, &gradient.contiguous()?, m, v, clip)?,
+                ([m, v], false) => adam.on_device(var, &clip.apply_tensor(gradient)?, m, v)?,
+                (momentum, true) => {
+                    sgd.on_host(var, &gradient.contiguous()?, momentum.first(), clip)?
+                }
+                (momentum, false) => {
+                    sgd.on_device(var, &clip.apply_tensor(gradient)?, momentum.first_mut())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the optimiser remembers, by PyTorch's names and the weights': `exp_avg.lstm...`.
+    pub fn state(&self) -> BTreeMap<String, Tensor> {
+        let names = self.state_names();
+        self.slots
+            .iter()
+            .flat_map(|slot| {
+                names
+                    .iter()
+                    .zip(&slot.state)
+                    .map(|(n, t)| (format!("{n}.{}", slot.name), t.clone()))
+            })
+            .collect()
+    }
+
+    /// Takes up the memory that [`Optimizer::state`] gave after `steps` steps; `path` is for the errors.
+    pub fn restore(
+        &mut self,
+        mut state: HashMap<String, Tensor>,
+        steps: u64,
+        path: &Path,
+    ) -> Result<()> {
+        let names = self.state_names();
+        let place = path.display().to_string();
+        for slot in &mut self.slots {
+            for (name, memory) in names.iter().zip(&mut slot.state) {
+                let what = format!("{name}.{}", slot.name);
+                let Some(tensor) = state.remove(&what) else {
+                    return Err(
+                        nic_core::Error::Missing { place, what, hint: String::new() }.into()
+                    );
+                };
+                if tensor.shape() != memory.shape() || tensor.dtype() != memory.dtype() {
+                    return Err(nic_core::Error::Mismatch {
+                        place,
+                        what,
+                        found: format!("{:?} {:?}", tensor.dtype(), tensor.dims()),
+                        expected: format!("{:?} {:?}", memory.dtype(), memory.dims()),
+                    }
+                    .into());
+                }
+                *memory = tensor.to_device(memory.device())?;
+            }
+        }
+        self.steps = steps;
+        Ok(())
+    }
+
+    fn state_names(&self) -> &'static [&'static str] {
+        match self.config.optimizer {
+            OptimizerKind::Adam | OptimizerKind::AdamW => &["exp_avg", "exp_avg_sq"],
+            OptimizerKind::Sgd => &["momentum_buffer"],
+        }
+    }
+}
+
+impl Adam {
+    /// One pass over weight, gradient and both averages.
+    fn on_host(
+        self,
+        var: &Var,
+        g: &Tensor,
+        m: &Tensor,
+        v: &Tensor,
+        clip: Clip,
+    ) -> CandleResult<()> {
+        let (one_beta1, beta2, one_beta2) =
+            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
+        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
+        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        host::read(g, |g| {
+            host::write(m, |m| {
+                host::write(v, |v| {
+                    host::write(var, |w| {
+                        w.par_chunks_mut(host::CHUNK)
+                            .zip(m.par_chunks_mut(host::CHUNK))
+                            .zip(v.par_chunks_mut(host::CHUNK))
+                            .zip(g.par_chunks(host::CHUNK))
+                            .for_each(|(((w, m), v), g)| {
+                                for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
+                                    let g = clip.apply(g) + decay * *w;
+                                    *m += (g - *m) * one_beta1;
+                                    *v = *v * beta2 + one_beta2 * g * g;
+                                    *w = *w * keep - step_size * (*m / (v.sqrt() / root + eps));
+                                }
+                            });
+                        Ok(())
+                    })
+                })
+            })
+        })
+    }
+
+    fn on_device(self, var: &Var, g: &Tensor, m: &mut Tensor, v: &mut Tensor) -> CandleResult<()> {
+        let w = var.as_detached_tensor();
+        let g = if self.decay > 0.0 { (g + (&w * self.decay)?)? } else { g.clone() };
+        *m = (&*m + ((&g - &*m)? * (1.0 - self.beta1))?)?;
+        *v = ((&*v * self.beta2)? + (g.sqr()? * (1.0 - self.beta2))?)?;
+        let denominator = ((v.sqrt()? / self.root)? + self.eps)?;
+        let update = (m.div(&denominator)? * self.step_size)?;
+        var.set(&((w * self.keep)? - update)?)
+    }
+}
+
+impl Sgd {
+    fn on_host(
+        self,
+        var: &Var,
+        g: &Tensor,
+        momentum: Option<&Tensor>,
+        clip: Clip,
+    ) -> CandleResult<()> {
+        let (rate, keep, decay) = (self.rate as f32, self.momentum as f32, self.decay as f32);
+        let Some(momentum) = momentum else {
+            return host::read(g, |g| {
+                host::write(var, |w| {
+                    w.par_chunks_mut(host::CHUNK).zip(g.par_chunks(host::CHUNK)).for_each(
+                        |(w, g)| {
+                            for (w, &g) in w.iter_mut().zip(g) {
+                                *w -= rate * (clip.apply(g) + decay * *w);
+                            }
+                        },
+                    );
+                    Ok(())
+                })
+            });
+        };
+        host::read(g, |g| {
+            host::write(momentum, |m| {
+                host::write(var, |w| {
+                    w.par_chunks_mut(host::CHUNK)
+                        .zip(m.par_chunks_mut(host::CHUNK))
+                        .zip(g.par_chunks(host::CHUNK))
+                        .for_each(|((w, m), g)| {
+                            for ((w, m), &g) in w.iter_mut().zip(m).zip(g) {
+                                *m = *m * keep + (clip.apply(g) + decay * *w);
+                                *w -= rate * *m;
+                            }
+                        });
+                    Ok(())
+                })
+            })
+        })
+    }
+
+    fn on_device(self, var: &Var, g: &Tensor, momentum: Option<&mut Tensor>) -> CandleResult<()> {
+        let w = var.as_detached_tensor();
+        let mut g = if self.decay > 0.0 { (g + (&w * self.decay)?)? } else { g.clone() };
+        if let Some(momentum) = momentum {
+            *momentum = ((&*momentum * self.momentum)? + g)?;
+            g = momentum.clone();
+        }
+        var.set(&(w - (g * self.rate)?)?)
+    }
+}

@@ -1,0 +1,364 @@
+//! The loop: batches, loss, gradients, optimiser; after each epoch the validation loss and the checkpoints.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::VarBuilder;
+use nic_core::{Checkpoint, Decoder, DecoderConfig, Dropout, EncoderSpec};
+use nic_data::Features;
+
+use crate::config::Config;
+use crate::corpus::Corpus;
+use crate::gradients::{self, Clip};
+use crate::metrics::{self, Row};
+use crate::optimizer::Optimizer;
+use crate::progress::Display;
+use crate::saved::{self, Progress, Saved, State};
+use crate::schedule::Schedule;
+use crate::streams::{self, Purpose, stream};
+use crate::{Error, Result};
+
+/// A run: its data, its weights and how far it has come.
+#[derive(Debug)]
+pub struct Trainer {
+    config: Config,
+    settings: toml::Table,
+    corpus: Corpus,
+    features: Features,
+    encoder: Option<EncoderSpec>,
+    device: Device,
+    decoder_config: DecoderConfig,
+    vars: BTreeMap<String, Var>,
+    decoder: Decoder,
+    /// The same weights outside the graph, for the validation loss.
+    frozen: Decoder,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    progress: Progress,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// They were before.
+    AlreadyFinished,
+    /// Ctrl-C; saved.
+    Interrupted,
+}
+
+impl Trainer {
+    /// Reads the data and begins a run, or takes up the one in `output.dir`.
+    ///
+    /// # Errors
+    /// Data that cannot be used; a run in `output.dir` with other settings or other data.
+    pub fn open(config: Config, device: Device, log: &dyn Fn(&str)) -> Result<Self> {
+        let dir = config.output.dir.clone();
+        let features = Features::open(&config.data.features)?;
+        let corpus = Corpus::load(&config.data, config.eval.split, &features, log)?;
+        let decoder_config = DecoderConfig {
+            cell: config.model.cell,
+            feature_dim: features.dim(),
+            embed_dim: config.model.embed_dim,
+            hidden_dim: config.model.hidden_dim,
+            vocab_size: corpus.vocab.len(),
+            lstm_bias: config.model.lstm_bias,
+            cell_tanh: config.model.cell_tanh,
+        };
+        std::fs::create_dir_all(&dir).map_err(nic_core::Error::io(&dir))?;
+        // the weights' place in the record is relative to the checkpoint, not to the features
+        let encoder = features
+            .encoder()
+            .map(|spec| spec.relocated(&home(&config.data.features), &dir.join("last")));
+        let settings = saved::settings(&config)?;
+
+        let saved = saved::load(&dir, &device)?;
+        let mut tensors = match &saved {
+            Some(saved) => {
+                refuse_another(&dir, saved, &settings, &corpus, &decoder_config, encoder.as_ref())?;
+                saved.checkpoint.tensors.clone()
+            }
+            None => decoder_config.init(&mut stream(config.train.seed, Purpose::Init))?,
+        };
+        if saved.is_none() && config.model.init_output_bias {
+            let bias = Tensor::new(corpus.vocab.log_frequencies(), &Device::Cpu)?;
+            tensors.insert("output.bias".to_owned(), bias);
+        }
+        let vars = tensors
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor.to_device(&device)?)?)))
+            .collect::<Result<BTreeMap<_, _>>>()?;
+        let tensors = vars.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone()));
+        let weights = VarBuilder::from_tensors(tensors.collect(), DType::F32, &device);
+        let decoder = Decoder::new(&decoder_config, weights)?;
+        let frozen = decoder.detach();
+        let mut optimizer = Optimizer::new(&config.train, &vars)?;
+        let progress = match saved {
+            Some(saved) => {
+                let progress = saved.state.progress;
+                optimizer.restore(saved.optimizer, progress.step, &saved.optimizer_path)?;
+                progress
+            }
+            None => Progress::default(),
+        };
+        metrics::cut(&dir.join("metrics.jsonl"), progress.step)?;
+        let schedule = Schedule::new(&config.train, steps_per_epoch(&corpus, &config));
+        Ok(Self {
+            config,
+            settings,
+            corpus,
+            features,
+            encoder,
+            device,
+            decoder_config,
+            vars,
+            decoder,
+            frozen,
+            optimizer,
+            schedule,
+            progress,
+        })
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The weights by name.
+    pub fn vars(&self) -> &BTreeMap<String, Var> {
+        &self.vars
+    }
+
+    /// Where the best checkpoint is.
+    pub fn best(&self) -> PathBuf {
+        self.config.output.dir.join("best")
+    }
+
+    /// Trains until all epochs are done or `stop` is set.
+    ///
+    /// # Errors
+    /// A loss that is no number; a checkpoint that cannot be written. `last` is then the last good one.
+    pub fn run(&mut self, stop: &AtomicBool) -> Result<Outcome> {
+        if self.progress.epoch >= self.config.train.epochs {
+            return Ok(Outcome::AlreadyFinished);
+        }
+        let total =
+            self.config.train.epochs.saturating_mul(steps_per_epoch(&self.corpus, &self.config));
+        let display = Display::new(total, self.progress.step);
+        if self.progress.step > 0 {
+            display.line(&format!(
+                "continuing after {} epochs and {} of {} batches",
+                self.progress.epoch,
+                self.progress.batch,
+                steps_per_epoch(&self.corpus, &self.config)
+            ));
+        }
+        while self.progress.epoch < self.config.train.epochs {
+            let Some((row, best)) = self.epoch(stop, &display)? else {
+                self.save_last()?;
+                return Ok(Outcome::Interrupted);
+            };
+            // A kill between any two of these is made good: the run goes on from `last`, and does the rest again.
+            if best {
+                saved::replace(&self.config.output.dir, "best", |dir| {
+                    self.checkpoint().write(dir).map_err(Error::from)
+                })?;
+            }
+            metrics::append(&self.config.output.dir.join("metrics.jsonl"), &row)?;
+            self.save_last()?;
+            display.epoch(&row, best);
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// The rest of the epoch; none where `stop` came first. The second value says whether it is the best so far.
+    fn epoch(&mut self, stop: &AtomicBool, display: &Display) -> Result<Option<(Row, bool)>> {
+        let train = &self.config.train;
+        let (seed, batch_size) = (train.seed, train.batch_size);
+        let start = Instant::now();
+        let mut tokens = 0;
+        let order = streams::order(seed, self.progress.epoch, self.corpus.train.len());
+        for batch in order.chunks(batch_size).skip(self.progress.batch as usize) {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let (loss, words) = self.step(batch)?;
+            tokens += words;
+            display.step(
+                self.progress.epoch + 1,
+                loss,
+                tokens as f64 / start.elapsed().as_secs_f64(),
+            );
+            if self.progress.batch % self.config.output.save_steps == 0 {
+                self.save_last()?;
+            }
+        }
+        let train_seconds = start.elapsed().as_secs_f64();
+        let Some(val_loss) = self.validate(stop)? else { return Ok(None) };
+
+        let p = &mut self.progress;
+        let row = Row {
+            epoch: p.epoch + 1,
+            step: p.step,
+            train_loss: p.loss_sum / p.tokens as f64,
+            val_loss,
+            val_perplexity: val_loss.exp(),
+            learning_rate: self.schedule.rate(p.step - 1, p.drops),
+            tokens_per_second: tokens as f64 / train_seconds,
+            seconds: start.elapsed().as_secs_f64(),
+        };
+        let best = val_loss < p.best_loss;
+        p.epoch += 1;
+        (p.batch, p.loss_sum, p.tokens) = (0, 0.0, 0);
+        if best {
+            (p.best_loss, p.best_epoch) = (val_loss, p.epoch);
+        } else {
+            p.drops += 1;
+        }
+        Ok(Some((row, best)))
+    }
+
+    /// One batch: its loss per word and how many words.
+    fn step(&mut self, batch: &[usize]) -> Result<(f64, u64)> {
+        let train = &self.config.train;
+        let step = self.progress.step;
+        let (features, captions) = self.corpus.train.batch(batch, &self.features, &self.device)?;
+        let mut rng = stream(train.seed, Purpose::Dropout(step));
+        let rate = self.config.model.dropout;
+        let dropout = (rate > 0.0).then_some(Dropout { rate, rng: &mut rng });
+        let loss = self.decoder.loss(&features, &captions, dropout)?;
+        let value = self.number("the loss", f64::from(loss.to_scalar::<f32>()?), step + 1)?;
+        let gradients = loss.backward()?;
+        let norm = gradients::norm(self.optimizer.vars().filter_map(|var| gradients.get(var)))?;
+        let norm = self.number("the gradient's norm", norm, step + 1)?;
+        let clip = Clip::new(norm, train.clip_norm, train.clip_value);
+        self.optimizer.step(&gradients, self.schedule.rate(step, self.progress.drops), clip)?;
+
+        let tokens = captions.tokens() as u64;
+        let p = &mut self.progress;
+        p.step += 1;
+        p.batch += 1;
+        p.loss_sum += value * tokens as f64;
+        p.tokens += tokens;
+        Ok((value, tokens))
+    }
+
+    /// The mean negative log likelihood per word of the evaluation split; none where `stop` came first.
+    fn validate(&self, stop: &AtomicBool) -> Result<Option<f64>> {
+        let (mut sum, mut tokens) = (0.0, 0);
+        let numbers: Vec<usize> = (0..self.corpus.eval.len()).collect();
+        for batch in numbers.chunks(self.config.train.batch_size) {
+            if stop.load(Ordering::SeqCst) {
+                return Ok(None);
+            }
+            let (features, captions) =
+                self.corpus.eval.batch(batch, &self.features, &self.device)?;
+            let loss = self.frozen.loss(&features, &captions, None)?.to_scalar::<f32>()?;
+            sum += f64::from(loss) * captions.tokens() as f64;
+            tokens += captions.tokens();
+        }
+        self.number("the validation loss", sum / tokens as f64, self.progress.step).map(Some)
+    }
+
+    fn number(&self, what: &'static str, value: f64, step: u64) -> Result<f64> {
+        if value.is_finite() {
+            return Ok(value);
+        }
+        let last = self.config.output.dir.join("last");
+        let kept = if last.exists() {
+            format!(" (the last good checkpoint is {})", last.display())
+        } else {
+            String::new()
+        };
+        Err(Error::Diverged { what, value, step, kept })
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            config: self.decoder_config.clone(),
+            encoder: self.encoder.clone(),
+            vocab: self.corpus.vocab.clone(),
+            tensors: self
+                .vars
+                .iter()
+                .map(|(name, var)| (name.clone(), var.as_detached_tensor()))
+                .collect(),
+        }
+    }
+
+    fn save_last(&self) -> Result<()> {
+        // a step can spoil the weights before any loss has shown it
+        let norm = gradients::norm(self.vars.values().map(Var::as_tensor))?;
+        self.number("the weights' norm", norm, self.progress.step)?;
+        let state = State {
+            captions_sha256: self.corpus.sha256.clone(),
+            progress: self.progress.clone(),
+            config: self.settings.clone(),
+        };
+        saved::replace(&self.config.output.dir, "last", |dir| {
+            self.checkpoint().write(dir)?;
+            saved::write_training(dir, &state, self.optimizer.state())
+        })
+    }
+}
+
+fn steps_per_epoch(corpus: &Corpus, config: &Config) -> u64 {
+    corpus.train.len().div_ceil(config.train.batch_size) as u64
+}
+
+/// The directory that a record of the encoder in these features is relative to.
+fn home(features: &Path) -> PathBuf {
+    if features.is_dir() {
+        features.to_owned()
+    } else {
+        features.parent().unwrap_or(Path::new("")).to_owned()
+    }
+}
+
+fn refuse_another(
+    dir: &Path,
+    saved: &Saved,
+    settings: &toml::Table,
+    corpus: &Corpus,
+    decoder: &DecoderConfig,
+    encoder: Option<&EncoderSpec>,
+) -> Result<()> {
+    let checkpoint = &saved.checkpoint;
+    let mut differences = saved::differences(&saved.state.config, settings);
+    if saved.state.captions_sha256 != corpus.sha256 {
+        differences.push(format!(
+            "captions: were {}..., are now {}... (SHA-256 of image ids and words)",
+            saved.state.captions_sha256.get(..12).unwrap_or_default(),
+            corpus.sha256.get(..12).unwrap_or_default()
+        ));
+    }
+    if checkpoint.config.feature_dim != decoder.feature_dim {
+        differences.push(format!(
+            "features' width: was {}, is now {}",
+            checkpoint.config.feature_dim, decoder.feature_dim
+        ));
+    }
+    match (&checkpoint.encoder, encoder) {
+        (Some(was), Some(now)) => differences.extend(was.differences(now)),
+        (None, None) => {}
+        (was, now) => {
+            let show = |spec: Option<&EncoderSpec>| {
+                spec.map_or("not stated".to_owned(), |s| format!("{} {}", s.architecture, s.layer))
+            };
+            differences.push(format!(
+                "features' encoder: was {}, is now {}",
+                show(was.as_ref()),
+                show(now)
+            ));
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Differs { dir: dir.to_owned(), differences })
+}

@@ -1,0 +1,232 @@
+//! What a user can get wrong, with the exit status and the words that say so.
+
+mod common;
+
+use std::fs;
+
+use common::World;
+use nic_core::{EncoderSpec, Preprocess};
+use nic_data::{ShardHeader, write_shard};
+
+#[test]
+fn settings_that_make_no_sense_name_the_key() {
+    let world = World::new();
+    for (set, expected) in [
+        ("train.epocs=3", "unknown key `epocs`; did you mean `epochs`?"),
+        ("trian.epochs=3", "unknown key `trian`; did you mean `train`?"),
+        ("train.optimizer=adma", "unknown value `adma`; did you mean `adam`?"),
+        ("model.dropout=1.5", "model.dropout is 1.5, expected at least 0 and below 1"),
+        ("model.dropout=nan", "model.dropout is NaN, expected at least 0 and below 1"),
+        ("model.hidden_dim=0", "model.hidden_dim is 0, expected 1 to 65536"),
+        ("model.embed_dim=99999999999", "model.embed_dim is 99999999999, expected 1 to 65536"),
+        ("train.batch_size=0", "train.batch_size is 0, expected 1 to 65536"),
+        ("train.epochs=0", "train.epochs is 0, expected at least 1"),
+        ("train.epochs=-1", "--set train.epochs=-1: invalid value: integer `-1`"),
+        ("train.learning_rate=nan", "train.learning_rate is NaN, expected a number above 0"),
+        ("train.learning_rate=0", "train.learning_rate is 0, expected a number above 0"),
+        ("train.learning_rate=inf", "train.learning_rate is inf, expected a number above 0"),
+        ("train.decay_factor=0", "train.decay_factor is 0, expected above 0 and at most 1"),
+        ("train.decay_epochs=0", "train.decay_epochs is 0, expected a number above 0"),
+        ("train.clip_norm=0", "train.clip_norm is 0, expected above 0 (inf: no clipping)"),
+        ("train.clip_value=-1", "train.clip_value is -1, expected above 0 (inf: no clipping)"),
+        ("train.momentum=1", "train.momentum is 1, expected at least 0 and below 1"),
+        (
+            "train.betas=[0.9, 1.0]",
+            "train.betas is 1, expected two numbers, at least 0 and below 1",
+        ),
+        ("train.betas=[0.9]", "--set train.betas=[0.9]: invalid length 1"),
+        ("train.eps=0", "train.eps is 0, expected a number above 0"),
+        ("train.weight_decay=-0.1", "train.weight_decay is -0.1, expected a number, at least 0"),
+        ("data.min_count=0", "data.min_count is 0, expected at least 1"),
+        ("data.max_len=0", "data.max_len is 0, expected 1 to 1000"),
+        ("data.tokenizer=ptb2", "unknown value `ptb2`"),
+        ("eval.split=train", "eval.split is train, expected val or test"),
+        ("output.save_steps=0", "output.save_steps is 0, expected at least 1"),
+    ] {
+        let error = world.refused(&[set]);
+        assert!(error.contains("run.toml: ") && error.contains(expected), "{set}: {error}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_used_are_named() {
+    let world = World::new();
+    for (set, expected) in [
+        ("data.dataset=none.toml", "none.toml: "),
+        ("data.features=none", "none: "),
+        ("data.features=tiny.json", "tiny.json: "),
+        ("eval.split=test", "tiny.toml: an image of split test is missing"),
+        ("data.min_count=1000", "expected some that are seen data.min_count = 1000 times"),
+    ] {
+        let error = world.refused(&[set]);
+        assert!(error.contains(expected), "{set}: {error}");
+    }
+    world.config("[data]\ndataset = \"tiny.toml\"\n[output]\ndir = \"run\"\n");
+    assert!(world.refused(&[]).contains("missing field `features`"));
+    world.config("[data\n");
+    assert!(world.refused(&[]).contains("run.toml: not TOML: line 1"));
+    let world = World::new();
+    fs::write(world.path("tiny.json"), "{\"images\": [\n{\"filename\": 7}]}").unwrap();
+    let error = world.refused(&[]);
+    assert!(error.contains("tiny.json: ") && error.contains("line 2"), "{error}");
+    fs::write(world.path("file"), "").unwrap();
+    let ran = world.run(&["output.dir=file"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("error: file: "), "{}", ran.err);
+}
+
+#[test]
+fn a_split_without_captions_is_refused() {
+    let world = World::new();
+    world.captions(|_, split| split != "val");
+    let error = world.refused(&[]);
+    assert!(error.contains("tiny.toml: an image of split val is missing"), "{error}");
+    world.captions(|_, split| split == "val");
+    let error = world.refused(&[]);
+    assert!(error.contains("tiny.toml: an image of split train is missing"), "{error}");
+    assert!(!world.path("run").exists());
+}
+
+#[test]
+fn features_for_less_than_half_of_the_images_are_refused() {
+    let world = World::new();
+    world.features("features.safetensors", 9, |id| id > 21);
+    let error = world.refused(&[]);
+    let expected = "features.safetensors: the number of train images of tiny with features is 19 of 40 \
+                    (none for image 1, 2, 3, ...), expected at least half";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_run_with_other_settings_is_not_continued() {
+    let world = World::new();
+    world.done(&["train.epochs=1"]);
+    let before = world.bytes("run");
+    let error = world.refused(&["train.learning_rate=0.5", "model.hidden_dim=16", "train.seed=9"]);
+    for line in [
+        "run: holds a run that differs from this one:",
+        "  model.hidden_dim: was 12, is now 16\n",
+        "  train.learning_rate: was 0.02, is now 0.5\n",
+        "  train.seed: was 1, is now 9\n",
+        "set output.dir to another directory, or delete this one to start afresh",
+    ] {
+        assert!(error.contains(line), "{error}");
+    }
+    world.captions(|id, _| id != 7);
+    let error = world.refused(&[]);
+    assert!(error.contains("  captions: were "), "{error}");
+    assert!(world.bytes("run") == before);
+}
+
+#[test]
+fn a_cosine_cannot_be_made_longer() {
+    let world = World::new();
+    world.done(&["train.schedule=cosine", "train.epochs=1"]);
+    let error = world.refused(&["train.schedule=cosine", "train.epochs=2"]);
+    assert!(error.contains("  train.epochs: was 1, is now 2\n"), "{error}");
+}
+
+#[test]
+fn features_of_another_width_are_not_mixed_in() {
+    let world = World::new();
+    world.done(&["train.epochs=1"]);
+    world.features("features.safetensors", 11, |_| true);
+    let error = world.refused(&["train.epochs=2"]);
+    assert!(error.contains("  features' width: was 9, is now 11\n"), "{error}");
+}
+
+#[test]
+fn features_of_another_encoder_are_not_mixed_in() {
+    let world = World::new();
+    let (ids, features) = common::features(9, |_| true);
+    let write = |sha256: char| {
+        let encoder = EncoderSpec {
+            architecture: "vgg16".into(),
+            layer: "fc7".into(),
+            dim: 9,
+            weights: "weights/vgg16.safetensors".into(),
+            weights_sha256: sha256.to_string().repeat(64),
+            preprocess: Preprocess::default(),
+        };
+        let header = ShardHeader { encoder, dataset: "tiny".into(), failed: Vec::new() };
+        fs::create_dir_all(world.path("shards")).unwrap();
+        write_shard(
+            &world.path("shards/0.safetensors"),
+            &header,
+            &ids,
+            &features,
+            candle_core::DType::F16,
+        )
+        .unwrap();
+    };
+    write('a');
+    let shards = "data.features=shards";
+    world.done(&["train.epochs=1", shards]);
+    // the weights' place is told from where the checkpoint is
+    let config = fs::read_to_string(world.path("run/best/config.json")).unwrap();
+    assert!(config.contains("../../shards/weights/vgg16.safetensors"), "{config}");
+
+    write('b');
+    let error = world.refused(&["train.epochs=2", shards]);
+    assert!(error.contains("aaaa") && error.contains("bbbb"), "{error}");
+    // features that do not say what made them are not the same either
+    let error = world.refused(&["train.epochs=2"]);
+    assert!(error.contains("features' encoder: was vgg16 fc7, is now not stated"), "{error}");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named() {
+    let world = World::new();
+    world.done(&["train.epochs=1"]);
+    for (file, len) in [
+        ("run/last/training/optimizer.safetensors", 100),
+        ("run/last/training/state.toml", 30),
+        ("run/last/model.safetensors", 100),
+        ("run/last/vocab.json", 10),
+    ] {
+        let whole = fs::read(world.path(file)).unwrap();
+        fs::write(world.path(file), &whole[..len]).unwrap();
+        let error = world.refused(&["train.epochs=2"]);
+        assert!(error.contains(file), "{file}: {error}");
+        fs::remove_file(world.path(file)).unwrap();
+        let error = world.refused(&["train.epochs=2"]);
+        assert!(error.contains(file), "{file}: {error}");
+        fs::write(world.path(file), whole).unwrap();
+    }
+    world.done(&["train.epochs=2"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights() {
+    let world = World::new();
+    let set = [
+        "train.optimizer=sgd",
+        "train.learning_rate=1e30",
+        "train.clip_norm=inf",
+        "output.save_steps=1",
+    ];
+    let ran = world.run(&set);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(
+        ran.err.contains(" is NaN at step ") || ran.err.contains(" is inf at step "),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("(the last good checkpoint is run/last)"), "{}", ran.err);
+    assert!(ran.err.contains("try a lower train.learning_rate"), "{}", ran.err);
+    assert_eq!(world.step(), 1);
+    // without a save there is nothing to keep
+    let ran = world.run(&[set[0], set[1], set[2], "output.dir=other"]);
+    assert_eq!(ran.code, Some(1), "{}", ran.err);
+    assert!(!ran.err.contains("last good") && !world.path("other/last").exists(), "{}", ran.err);
+}
+
+#[test]
+fn bad_usage_is_status_2() {
+    let world = World::new();
+    let mut command = world.command(&[]);
+    let output = command.args(["--device", "abacus"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("abacus") || error.contains("--device"), "{error}");
+}
