@@ -71,9 +71,8 @@ impl Trainer {
         };
         std::fs::create_dir_all(&dir).map_err(nic_core::Error::io(&dir))?;
         // the weights' place in the record is relative to the checkpoint, not to the features
-        let encoder = features
-            .encoder()
-            .map(|spec| spec.relocated(&home(&config.data.features), &dir.join("last")));
+        let (home, target) = (home(&config.data.features), dir.join("last"));
+        let encoder = features.encoder().map(|spec| spec.relocated(&home, &target)).transpose()?;
         let settings = saved::settings(&config)?;
 
         let saved = saved::load(&dir, &device)?;
@@ -344,7 +343,10 @@ fn refuse_another(
         ));
     }
     match (&checkpoint.encoder, encoder) {
-        (Some(was), Some(now)) => differences.extend(was.differences(now)),
+        (Some(was), Some(now)) => {
+            let lines = was.differences(now).into_iter();
+            differences.extend(lines.map(|line| format!("encoder of the run's features: {line}")));
+        }
         (None, None) => {}
         (was, now) => {
             let show = |spec: Option<&EncoderSpec>| {
