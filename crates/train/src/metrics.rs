@@ -33,7 +33,7 @@ pub struct Row {
 /// What [`cut`] needs of a row (a perplexity that is not finite is written as null).
 #[derive(Deserialize)]
 struct Position {
-    step: u64,
+    epoch: u64,
 }
 
 /// Appends a whole line.
@@ -46,8 +46,9 @@ pub fn append(path: &Path, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// Cuts off the rows after `step`: they will be written again, the same.
-pub fn cut(path: &Path, step: u64) -> Result<()> {
+/// Cuts off the rows after `epoch`: they will be written again, the same. (Not those after a step: a run that was
+/// killed between an epoch's row and the end of its last save has the row's step behind it, but not the epoch.)
+pub fn cut(path: &Path, epoch: u64) -> Result<()> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -58,7 +59,7 @@ pub fn cut(path: &Path, step: u64) -> Result<()> {
         .take_while(|line| {
             // a line that was cut off in the middle does not parse
             line.ends_with('\n')
-                && serde_json::from_str::<Position>(line).is_ok_and(|row| row.step <= step)
+                && serde_json::from_str::<Position>(line).is_ok_and(|row| row.epoch <= epoch)
         })
         .map(str::len)
         .sum();

@@ -104,7 +104,7 @@ impl Trainer {
             }
             None => Progress::default(),
         };
-        metrics::cut(&dir.join("metrics.jsonl"), progress.step)?;
+        metrics::cut(&dir.join("metrics.jsonl"), progress.epoch)?;
         let schedule = Schedule::new(&config.train, steps_per_epoch(&corpus, &config));
         Ok(Self {
             config,

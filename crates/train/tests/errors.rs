@@ -69,6 +69,7 @@ fn files_that_cannot_be_used_are_named() {
     fs::write(world.path("tiny.json"), "{\"images\": [\n{\"filename\": 7}]}").unwrap();
     let error = world.refused(&[]);
     assert!(error.contains("tiny.json: ") && error.contains("line 2"), "{error}");
+    let world = World::new();
     fs::write(world.path("file"), "").unwrap();
     let ran = world.run(&["output.dir=file"]);
     assert_eq!(ran.code, Some(1));

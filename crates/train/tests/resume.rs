@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use common::World;
 
-/// Waits until `run/last` is past `step`; false where the program ended before.
-fn passes(world: &World, child: &mut Child, step: u64) -> bool {
+/// Waits until `moved`; false where the program ended before.
+fn until(child: &mut Child, moved: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     while child.try_wait().unwrap().is_none() {
         assert!(start.elapsed() < Duration::from_secs(120), "no progress");
-        if world.step() > step {
+        if moved() {
             return true;
         }
-        sleep(Duration::from_millis(1));
+        sleep(Duration::from_micros(200));
     }
     false
 }
@@ -35,16 +35,20 @@ fn kill_9_at_many_moments_changes_nothing() {
     let set = ["train.epochs=12", "train.schedule=plateau", "train.warmup_steps=7"];
     world.done(&[set[0], set[1], set[2], "output.dir=whole"]);
     let set = [set[0], set[1], set[2], "output.save_steps=1"];
+    let rows = || fs::metadata(world.path("run/metrics.jsonl")).map_or(0, |file| file.len());
     let mut kills = 0;
     loop {
-        let before = world.step();
+        let (step, len) = (world.step(), rows());
         let mut child = world.start(&set);
-        if !passes(&world, &mut child, before + 2) {
+        // in turn: anywhere in a step, a save or an evaluation; and just after a row, before `last` knows of it
+        let moved = || if kills % 2 == 0 { world.step() > step + 2 } else { rows() > len };
+        if !until(&mut child, moved) {
             assert!(child.wait().unwrap().success());
             break;
         }
-        // anywhere in a step, a save or an evaluation
-        sleep(Duration::from_micros(700 * kills));
+        if kills % 2 == 0 {
+            sleep(Duration::from_micros(700 * kills));
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         kills += 1;
@@ -63,7 +67,7 @@ fn ctrl_c_saves_and_the_same_command_continues() {
     while stops < 50 {
         let before = world.step();
         let mut child = world.start(&set);
-        passes(&world, &mut child, before);
+        until(&mut child, || world.step() > before);
         interrupt(&child);
         let output = child.wait_with_output().unwrap();
         if output.status.success() {

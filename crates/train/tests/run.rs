@@ -11,7 +11,12 @@ use nic_core::{Checkpoint, Generate, Greedy, Vocab};
 #[test]
 fn learns_and_reports() {
     let world = World::new();
-    let ran = world.done(&["train.epochs=40", "train.learning_rate=0.05", "model.dropout=0"]);
+    let ran = world.done(&[
+        "train.epochs=40",
+        "model.dropout=0",
+        "model.hidden_dim=32",
+        "model.embed_dim=32",
+    ]);
     let rows = world.metrics("run");
     assert_eq!(rows.len(), 40);
     // 40 images with two captions each in batches of 16: 5 steps an epoch
@@ -31,7 +36,7 @@ fn learns_and_reports() {
         assert_eq!(keys, expected);
         assert_eq!(row["epoch"], epoch + 1);
         assert_eq!(row["step"], 5 * (epoch + 1));
-        assert_eq!(row["learning_rate"], 0.05);
+        assert_eq!(row["learning_rate"], 0.02);
         let (loss, perplexity) =
             (row["val_loss"].as_f64().unwrap(), row["val_perplexity"].as_f64().unwrap());
         assert!((loss.exp() / perplexity - 1.0).abs() < 1e-12);
