@@ -203,8 +203,6 @@ fn status(error: &ApiError) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn numbered_files_tell_whether_they_are_all() {
         let complete = |names: &[&str]| {

@@ -130,7 +130,7 @@ impl Vgg16 {
         dtype: DType,
         tensor: impl Fn(Vec<String>, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
-        if config.image == 0 || config.image % 32 != 0 {
+        if config.image == 0 || !config.image.is_multiple_of(32) {
             return Err(Error::Mismatch {
                 place: "VGG16".into(),
                 what: "image".into(),

@@ -1,4 +1,5 @@
 //! The encoder: finding its weights, what it records of them, fc7 of crops.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};

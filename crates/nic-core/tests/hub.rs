@@ -1,4 +1,5 @@
 //! `hf://` against a server on loopback.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 #![cfg(feature = "hub")]
 
 mod hub_server;

@@ -1,4 +1,5 @@
 //! Preprocessing against torchvision and Pillow (`golden/preprocess.py`).
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

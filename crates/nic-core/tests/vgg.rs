@@ -1,4 +1,5 @@
 //! VGG16 against torchvision's (`golden/vgg.py`) and candle's own.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
