@@ -8,6 +8,7 @@ mod captioner;
 mod checkpoint;
 mod cross_entropy;
 mod decode;
+mod cpu;
 mod decoder;
 mod device;
 mod dropout;

@@ -1,0 +1,42 @@
+//! Cache lines of f32: the unit in which activations and weights are laid out.
+
+use pulp::Simd;
+
+/// Sixteen channels of one pixel: a cache line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [f32; 16]);
+
+/// Thirty-two columns of a packed matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+pub(crate) struct Wide(pub(crate) [f32; 32]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0.0; 16]);
+
+    /// As vectors of the machine's width.
+    #[inline(always)]
+    pub(crate) fn vectors<S: Simd>(&self) -> &[S::f32s] {
+        S::as_simd_f32s(&self.0).0
+    }
+
+    #[inline(always)]
+    pub(crate) fn vectors_mut<S: Simd>(&mut self) -> &mut [S::f32s] {
+        S::as_mut_simd_f32s(&mut self.0).0
+    }
+}
+
+impl Wide {
+    pub(crate) const ZERO: Self = Self([0.0; 32]);
+
+    #[inline(always)]
+    pub(crate) fn vectors<S: Simd>(&self) -> &[S::f32s] {
+        S::as_simd_f32s(&self.0).0
+    }
+
+    #[inline(always)]
+    pub(crate) fn vectors_mut<S: Simd>(&mut self) -> &mut [S::f32s] {
+        S::as_mut_simd_f32s(&mut self.0).0
+    }
+}

@@ -1,0 +1,25 @@
+//! VGG16 on the CPU, at a quarter of the multiplications: Winograd's convolution on packed weights, with the machine's
+//! vectors (AVX-512, AVX2, NEON or none) chosen at run time.
+//!
+//! An image's result is the same to the bit whatever the batch it is in and the number of threads.
+
+mod conv;
+mod dense;
+mod lines;
+mod network;
+mod product;
+
+pub(crate) use network::Network;
+
+/// The vectors in use, for a log.
+pub(crate) fn vectors() -> &'static str {
+    match pulp::Arch::new() {
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V4(_) => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        pulp::Arch::V3(_) => "AVX2",
+        #[cfg(target_arch = "aarch64")]
+        pulp::Arch::Neon(_) => "NEON",
+        _ => "no vectors",
+    }
+}
