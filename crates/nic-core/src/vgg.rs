@@ -1,16 +1,18 @@
 //! VGG16 (Simonyan and Zisserman 2015), for batches, with fc7.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 use serde::{Deserialize, Serialize};
 
+use crate::cpu::Network;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
 /// torchvision's names of the convolutions; timm's are the same.
-const CONVOLUTIONS: [&str; 13] = [
+static CONVOLUTIONS: [&str; 13] = [
     "features.0",
     "features.2",
     "features.5",
@@ -27,7 +29,7 @@ const CONVOLUTIONS: [&str; 13] = [
 ];
 
 /// torchvision's and timm's names of fc6, fc7 and the logits' layer.
-const DENSE: [[&str; 2]; 3] = [
+static DENSE: [[&str; 2]; 3] = [
     ["classifier.0", "pre_logits.fc1"],
     ["classifier.3", "pre_logits.fc2"],
     ["classifier.6", "head.fc"],
@@ -35,6 +37,10 @@ const DENSE: [[&str; 2]; 3] = [
 
 /// The convolutions that a 2 x 2 max pooling follows.
 const POOLED: [usize; 5] = [1, 3, 6, 9, 12];
+
+/// Images that a device works on together: bounds the memory for feature maps, and candle's convolution on CUDA
+/// without cuDNN overflows from 149 on.
+const CHUNK: usize = 64;
 
 /// The widths of a VGG16: sixteen layers, any number of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +73,20 @@ impl VggConfig {
         self.channels[12] * (self.image / 32).pow(2)
     }
 
+    /// Layer `index` of 16: its names and its weight's shape.
+    fn layer(&self, index: usize) -> (&'static [&'static str], Vec<usize>) {
+        match index {
+            0 => (&CONVOLUTIONS[..1], vec![self.channels[0], 3, 3, 3]),
+            1..13 => {
+                let shape = vec![self.channels[index], self.channels[index - 1], 3, 3];
+                (&CONVOLUTIONS[index..=index], shape)
+            }
+            13 => (&DENSE[0], vec![self.hidden[0], self.flat()]),
+            14 => (&DENSE[1], vec![self.hidden[1], self.hidden[0]]),
+            _ => (&DENSE[2], vec![self.classes, self.hidden[1]]),
+        }
+    }
+
     /// Reads the widths off the tensors' shapes.
     pub(crate) fn of(weights: &Weights) -> Result<Self> {
         let rows = |names: &[&str]| -> Result<usize> {
@@ -96,9 +116,14 @@ impl VggConfig {
 #[derive(Clone, Debug)]
 pub struct Vgg16 {
     config: VggConfig,
-    convolutions: Vec<Conv2d>,
-    dense: Vec<Linear>,
-    dtype: DType,
+    layers: Layers,
+}
+
+/// On the CPU a network of our own, elsewhere candle's operations.
+#[derive(Clone, Debug)]
+enum Layers {
+    Cpu(Arc<Network>),
+    Device { convolutions: Vec<Conv2d>, dense: Vec<Linear>, dtype: DType },
 }
 
 impl Vgg16 {
@@ -107,7 +132,8 @@ impl Vgg16 {
     /// # Errors
     /// Where `image` is no multiple of 32, or a tensor is missing or of another shape.
     pub fn new(config: &VggConfig, vb: VarBuilder<'_>) -> Result<Self> {
-        Self::build(config, vb.dtype(), |names, shape| Ok(vb.get(shape, &names[0])?))
+        let tensor = |names: Vec<String>, shape: &[usize]| Ok(vb.get(shape, &names[0])?);
+        Self::build(config, vb.dtype(), vb.device(), tensor)
     }
 
     /// From one or several safetensors files in timm's or torchvision's names; the widths are read off the tensors.
@@ -119,7 +145,7 @@ impl Vgg16 {
     pub fn load(files: &[PathBuf], dtype: DType, device: &Device) -> Result<Self> {
         let weights = Weights::open(files)?;
         let dtype = if device.is_cpu() { DType::F32 } else { dtype };
-        Self::build(&VggConfig::of(&weights)?, dtype, |names, shape| {
+        Self::build(&VggConfig::of(&weights)?, dtype, device, |names, shape| {
             weights.find(&names)?.load(shape, dtype, device)
         })
     }
@@ -128,6 +154,7 @@ impl Vgg16 {
     fn build(
         config: &VggConfig,
         dtype: DType,
+        device: &Device,
         tensor: impl Fn(Vec<String>, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
         if config.image == 0 || !config.image.is_multiple_of(32) {
@@ -138,25 +165,30 @@ impl Vgg16 {
                 expected: "a multiple of 32".into(),
             });
         }
-        let same = Conv2dConfig { padding: 1, ..Default::default() };
-        let mut inputs = 3;
-        let mut convolutions = Vec::with_capacity(CONVOLUTIONS.len());
-        for (name, outputs) in CONVOLUTIONS.into_iter().zip(config.channels) {
-            let weight = tensor(parameter(&[name], "weight"), &[outputs, inputs, 3, 3])?;
-            let bias = tensor(parameter(&[name], "bias"), &[outputs])?;
-            convolutions.push(Conv2d::new(weight, Some(bias), same));
-            inputs = outputs;
-        }
-        let mut inputs = config.flat();
-        let mut dense = Vec::with_capacity(DENSE.len());
-        let widths = [config.hidden[0], config.hidden[1], config.classes];
-        for (names, outputs) in DENSE.iter().zip(widths) {
-            let weight = tensor(parameter(names, "weight"), &[outputs, inputs])?;
-            let bias = tensor(parameter(names, "bias"), &[outputs])?;
-            dense.push(Linear::new(weight, Some(bias)));
-            inputs = outputs;
-        }
-        Ok(Self { config: config.clone(), convolutions, dense, dtype })
+        let layer = |index: usize| {
+            let (names, shape) = config.layer(index);
+            let weight = tensor(parameter(names, "weight"), &shape)?;
+            Ok((weight, tensor(parameter(names, "bias"), &shape[..1])?))
+        };
+        let layers = if device.is_cpu() {
+            let values = |index| {
+                let (weight, bias) = layer(index)?;
+                let values = |tensor: Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+                Ok([values(weight)?, values(bias)?])
+            };
+            Layers::Cpu(Arc::new(Network::new(config, values)?))
+        } else {
+            let same = Conv2dConfig { padding: 1, ..Default::default() };
+            let convolution =
+                |index| layer(index).map(|(weight, bias)| Conv2d::new(weight, Some(bias), same));
+            let dense = |index| layer(index).map(|(weight, bias)| Linear::new(weight, Some(bias)));
+            Layers::Device {
+                convolutions: (0..13).map(convolution).collect::<Result<_>>()?,
+                dense: (13..16).map(dense).collect::<Result<_>>()?,
+                dtype,
+            }
+        };
+        Ok(Self { config: config.clone(), layers })
     }
 
     /// The widths.
@@ -166,46 +198,12 @@ impl Vgg16 {
 
     /// `[B, 3, S, S]` to fc7 after its ReLU, `[B, F]`.
     ///
+    /// On the CPU an image's vector is the same to the bit whatever the batch it is in and the number of threads.
+    ///
     /// # Errors
     /// Where the images are of another shape.
     pub fn fc7(&self, images: &Tensor) -> Result<Tensor> {
-        let side = self.config.image;
-        let batch = match *images.dims() {
-            [batch, 3, height, width] if height == side && width == side => batch,
-            _ => {
-                return Err(Error::Mismatch {
-                    place: "VGG16".into(),
-                    what: "the images' shape".into(),
-                    found: format!("{:?}", images.dims()),
-                    expected: format!("[B, 3, {side}, {side}]"),
-                });
-            }
-        };
-        if batch == 0 {
-            return Ok(Tensor::zeros((0, self.config.hidden[1]), self.dtype, images.device())?);
-        }
-        // Bounds the memory for feature maps; candle's convolution on CUDA without cuDNN also overflows from 149 on.
-        let chunk = if images.device().is_cpu() { 8 } else { 64 };
-        let mut rows = Vec::with_capacity(batch.div_ceil(chunk));
-        for start in (0..batch).step_by(chunk) {
-            rows.push(self.fc7_chunk(&images.narrow(0, start, chunk.min(batch - start))?)?);
-        }
-        Ok(Tensor::cat(&rows, 0)?)
-    }
-
-    fn fc7_chunk(&self, images: &Tensor) -> candle_core::Result<Tensor> {
-        let mut x = images.to_dtype(self.dtype)?;
-        for (index, convolution) in self.convolutions.iter().enumerate() {
-            x = convolution.forward(&x)?.relu()?;
-            if POOLED.contains(&index) {
-                x = x.max_pool2d(2)?;
-            }
-        }
-        x = x.flatten_from(1)?;
-        for layer in &self.dense[..2] {
-            x = layer.forward(&x)?.relu()?;
-        }
-        Ok(x)
+        self.run(images, self.config.hidden[1], Network::fc7, hidden)
     }
 
     /// `[B, 3, S, S]` to `[B, classes]`.
@@ -213,8 +211,72 @@ impl Vgg16 {
     /// # Errors
     /// Where the images are of another shape.
     pub fn logits(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(self.dense[2].forward(&self.fc7(images)?)?)
+        self.run(images, self.config.classes, Network::logits, |x, dense| {
+            dense[2].forward(&hidden(x, dense)?)
+        })
     }
+
+    /// All layers up to an output of `width`: on the CPU by `packed`, elsewhere the convolutions and then `head`.
+    fn run(
+        &self,
+        images: &Tensor,
+        width: usize,
+        packed: impl Fn(&Network, &[f32]) -> Vec<f32>,
+        head: impl Fn(Tensor, &[Linear]) -> candle_core::Result<Tensor>,
+    ) -> Result<Tensor> {
+        let batch = self.batch(images)?;
+        let device = images.device();
+        match &self.layers {
+            Layers::Cpu(network) => {
+                let values = images.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+                let rows = if batch == 0 { Vec::new() } else { packed(network, &values) };
+                Ok(Tensor::from_vec(rows, (batch, width), device)?)
+            }
+            Layers::Device { dtype, .. } if batch == 0 => {
+                Ok(Tensor::zeros((0, width), *dtype, device)?)
+            }
+            Layers::Device { convolutions, dense, dtype } => {
+                let mut rows = Vec::with_capacity(batch.div_ceil(CHUNK));
+                for start in (0..batch).step_by(CHUNK) {
+                    let chunk = images.narrow(0, start, CHUNK.min(batch - start))?;
+                    let maps = convolve(convolutions, &chunk.to_dtype(*dtype)?)?;
+                    rows.push(head(maps.flatten_from(1)?, dense)?);
+                }
+                Ok(Tensor::cat(&rows, 0)?)
+            }
+        }
+    }
+
+    /// B of images `[B, 3, S, S]`.
+    fn batch(&self, images: &Tensor) -> Result<usize> {
+        let side = self.config.image;
+        match *images.dims() {
+            [batch, 3, height, width] if height == side && width == side => Ok(batch),
+            _ => Err(Error::Mismatch {
+                place: "VGG16".into(),
+                what: "the images' shape".into(),
+                found: format!("{:?}", images.dims()),
+                expected: format!("[B, 3, {side}, {side}]"),
+            }),
+        }
+    }
+}
+
+/// The last feature maps `[B, C, S/32, S/32]`.
+fn convolve(convolutions: &[Conv2d], images: &Tensor) -> candle_core::Result<Tensor> {
+    let mut x = images.clone();
+    for (index, convolution) in convolutions.iter().enumerate() {
+        x = convolution.forward(&x)?.relu()?;
+        if POOLED.contains(&index) {
+            x = x.max_pool2d(2)?;
+        }
+    }
+    Ok(x)
+}
+
+/// fc7 after its ReLU.
+fn hidden(x: Tensor, dense: &[Linear]) -> candle_core::Result<Tensor> {
+    dense[1].forward(&dense[0].forward(&x)?.relu()?)?.relu()
 }
 
 /// `LAYER.weight` or `LAYER.bias` in each naming.
