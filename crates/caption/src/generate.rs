@@ -1,11 +1,10 @@
 //! `caption generate`: a dataset's split in COCO's results format.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use nic_core::{Captioner, Error};
-use nic_data::{Dataset, Features, Result, Split};
+use nic_data::{Dataset, Features, Result, Split, write_whole};
 use serde::Serialize;
 
 use crate::Model;
@@ -65,7 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             rows.push(Row { image_id, caption });
         }
     }
-    save(&args.out, &rows)?;
+    if let Some(dir) = args.out.parent() {
+        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    }
+    write_whole(&args.out, |file| Ok(serde_json::to_writer(file, &rows)?))?;
     eprintln!("{} captions in {}", rows.len(), args.out.display());
     let missing = records.len() - rows.len();
     if missing > 0 {
@@ -99,18 +101,4 @@ fn check_fit(captioner: &Captioner, features: &Features, args: &Args) -> Result<
         }
     }
     Ok(())
-}
-
-/// Whole or not at all: a temporary file beside it, then a rename.
-fn save(path: &Path, rows: &[Row]) -> nic_core::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        serde_json::to_writer(&mut file, rows)?;
-        file.flush()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(Error::io(path))
 }

@@ -1,0 +1,166 @@
+//! The program as a user runs it, with the demo's encoder and an untrained decoder.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use candle_core::{DType, Device, Tensor};
+use nic_core::{
+    Cell, Checkpoint, DecoderConfig, EncoderSpec, Location, Preprocess, Tokenizer, Vocab,
+};
+use nic_data::{ShardHeader, write_shard};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn spec() -> EncoderSpec {
+    let weights = repository().join("datasets/shapes/vgg16.safetensors");
+    let weights = Location::Local(weights.canonicalize().unwrap());
+    EncoderSpec::of(&weights, Preprocess::default()).unwrap()
+}
+
+/// A checkpoint whose decoder was never trained.
+fn checkpoint(dir: &Path, encoder: Option<EncoderSpec>, feature_dim: usize) {
+    let caption: Vec<String> = ["a", "red", "circle"].map(String::from).into();
+    let vocab = Vocab::build(Tokenizer::Karpathy, [&caption[..]], 1);
+    let config = DecoderConfig {
+        cell: Cell::Lstm,
+        feature_dim,
+        embed_dim: 8,
+        hidden_dim: 8,
+        vocab_size: vocab.len(),
+        lstm_bias: true,
+        cell_tanh: true,
+    };
+    let tensors = config.init(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+    Checkpoint { config, encoder, vocab, tensors }.save(dir).unwrap();
+}
+
+fn caption(dir: &Path, args: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_caption");
+    Command::new(program).current_dir(dir).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The exit status and what stands on stderr.
+fn failure(dir: &Path, args: &[&str]) -> (i32, String) {
+    let output = caption(dir, args);
+    assert_eq!(text(&output.stdout), "");
+    (output.status.code().unwrap(), text(&output.stderr))
+}
+
+/// Copies the photograph to `dir`.
+fn photo(dir: &Path) {
+    std::fs::copy(repository().join("datasets/shapes/photo.png"), dir.join("photo.png")).unwrap();
+}
+
+#[test]
+fn captions_photographs() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    checkpoint(&dir.join("best"), Some(spec()), spec().dim);
+    photo(dir);
+    let output = caption(dir, &["photo.png", "--checkpoint", "best", "--beam", "4", "--top", "2"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 2);
+
+    // One unreadable file among others is named and does not stop them.
+    std::fs::write(dir.join("broken.png"), "no image").unwrap();
+    let args = ["broken.png", "photo.png", "--checkpoint", "best", "--top", "3", "--json"];
+    let output = caption(dir, &args);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("broken.png"), "{}", text(&output.stderr));
+    let row: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(row["image"], "photo.png");
+    let log_probs: Vec<f64> = row["captions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|caption| caption["log_prob"].as_f64().unwrap())
+        .collect();
+    assert_eq!(log_probs.len(), 3);
+    assert!(log_probs.is_sorted_by(|a, b| a >= b), "{log_probs:?}");
+}
+
+#[test]
+fn names_what_does_not_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    photo(dir);
+    let (status, error) = failure(dir, &["photo.png"]);
+    assert_eq!(status, 2);
+    assert!(error.contains("runs/coco/best"), "{error}");
+
+    checkpoint(&dir.join("elsewhere"), None, 5);
+    let (status, error) = failure(dir, &["photo.png", "--checkpoint", "elsewhere"]);
+    assert_eq!(status, 2);
+    assert!(error.contains("the encoder is missing"), "{error}");
+
+    let other = EncoderSpec { weights_sha256: "0".repeat(64), ..spec() };
+    checkpoint(&dir.join("other"), Some(other), spec().dim);
+    let (status, error) = failure(dir, &["photo.png", "--checkpoint", "other"]);
+    assert_eq!(status, 2);
+    assert!(error.contains("weights_sha256"), "{error}");
+
+    checkpoint(&dir.join("best"), Some(spec()), spec().dim);
+    let args = ["photo.png", "--checkpoint", "best", "--weights", "nowhere.safetensors"];
+    let (status, error) = failure(dir, &args);
+    assert_eq!(status, 2);
+    assert!(error.contains("nowhere.safetensors"), "{error}");
+}
+
+#[test]
+fn generates_results_for_a_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let image = |id: i64, split: &str| {
+        serde_json::json!({
+            "filename": format!("{id}.png"), "imgid": id, "split": split,
+            "sentences": [{ "raw": "a red circle" }],
+        })
+    };
+    let images = [image(1, "train"), image(3, "test"), image(2, "test"), image(4, "test")];
+    let dataset = serde_json::json!({ "dataset": "tiny", "images": images });
+    std::fs::write(dir.join("captions.json"), dataset.to_string()).unwrap();
+    let toml = "name = \"tiny\"\nformat = \"karpathy\"\ncaptions = [\"captions.json\"]\n";
+    std::fs::write(dir.join("tiny.toml"), toml).unwrap();
+
+    let encoder = EncoderSpec { dim: 5, ..spec() };
+    checkpoint(&dir.join("best"), Some(encoder.clone()), 5);
+    let shard = |name: &str, encoder: EncoderSpec| {
+        let features = Tensor::ones((2, encoder.dim), DType::F32, &Device::Cpu).unwrap();
+        let header = ShardHeader { encoder, dataset: "tiny".into(), failed: Vec::new() };
+        write_shard(&dir.join(name), &header, &[2, 3], &features, DType::F16).unwrap();
+    };
+    let generate = |features: &str| {
+        let args = ["generate", "--dataset", "tiny.toml", "--split", "test", "--features", features];
+        caption(dir, &[&args[..], &["--checkpoint", "best", "--out", "out/results.json"]].concat())
+    };
+
+    shard("fits.safetensors", encoder.clone());
+    let output = generate("fits.safetensors");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("1 images of the split have no features"));
+    let results = std::fs::read(dir.join("out/results.json")).unwrap();
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&results).unwrap();
+    let ids: Vec<_> = rows.iter().map(|row| row["image_id"].as_i64().unwrap()).collect();
+    assert_eq!(ids, [3, 2], "the dataset's order");
+    assert!(rows.iter().all(|row| row["caption"].is_string()));
+
+    shard("wide.safetensors", EncoderSpec { dim: 6, ..encoder.clone() });
+    let output = generate("wide.safetensors");
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.contains("width is 6, expected 5"), "{error}");
+
+    shard("other.safetensors", EncoderSpec { layer: "fc6".into(), ..encoder });
+    let output = generate("other.safetensors");
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.contains("layer is fc6"), "{error}");
+}
