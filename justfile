@@ -15,7 +15,7 @@ demo:
     {{cargo}} extract -- --dataset datasets/shapes.toml --weights datasets/shapes/vgg16.safetensors --out features/shapes
     {{cargo}} train -- configs/demo.toml
     {{cargo}} caption -- generate --dataset datasets/shapes.toml --features features/shapes --checkpoint runs/demo/best --out runs/demo/results.json
-    {{cargo}} shapes -- report --results runs/demo/results.json --picture runs/demo/captions.png
+    cargo run --release --package shapes -- report --results runs/demo/results.json --picture runs/demo/captions.png
 
 # All tests; with NIC_TEST_DATA set also those on real photographs and captions
 test *args:
