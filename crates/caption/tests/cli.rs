@@ -138,7 +138,8 @@ fn generates_results_for_a_split() {
         write_shard(&dir.join(name), &header, &[2, 3], &features, DType::F16).unwrap();
     };
     let generate = |features: &str| {
-        let args = ["generate", "--dataset", "tiny.toml", "--split", "test", "--features", features];
+        let args =
+            ["generate", "--dataset", "tiny.toml", "--split", "test", "--features", features];
         caption(dir, &[&args[..], &["--checkpoint", "best", "--out", "out/results.json"]].concat())
     };
 

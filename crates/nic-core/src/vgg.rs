@@ -112,7 +112,7 @@ impl VggConfig {
     }
 }
 
-/// VGG16 with its weights.
+/// VGG16 with its weights, frozen: no gradient flows through it.
 #[derive(Clone, Debug)]
 pub struct Vgg16 {
     config: VggConfig,

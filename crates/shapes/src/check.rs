@@ -131,6 +131,7 @@ mod tests {
             "a large blue square is to the left of a small red circle",
             "two shapes: a red circle and a blue square",
             "a small red square is to the left of a large blue circle",
+            "the only shape is a red circle",
             "a red circle and a red circle",
             "a red circle, a blue square and a red circle",
         ] {

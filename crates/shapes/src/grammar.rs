@@ -15,7 +15,7 @@ pub const CAPTIONS_PER_SCENE: usize = 5;
 pub const MAX_WORDS: usize = 20;
 
 /// Patterns and how often each is chosen, by the number of objects mentioned. `{a}` is an object with its article,
-/// `{a.shape}` one of its words, `{ab}` how a stands to b, `{n}` how many objects there are.
+/// `{a.shape}` one of its words, `{ab}` how a stands to b, `{n}` how many objects there are, `{only}` that there is one.
 const PATTERNS: [&[(&str, u32)]; 3] = [
     &[
         ("{a}", 2),
@@ -23,7 +23,7 @@ const PATTERNS: [&[(&str, u32)]; 3] = [
         ("here we see {a}", 1),
         ("this is {a}", 1),
         ("the picture shows {a}", 1),
-        ("the only shape is {a}", 1),
+        ("the {only} shape is {a}", 1),
         ("{n} shape: {a}", 1),
         ("there is just {n} shape, {a}", 1),
         ("the {a.shape} is {a.size} and {a.colour}", 1),
@@ -101,6 +101,7 @@ fn article(next: &str) -> &'static str {
 enum Piece<'a> {
     Word(&'a str),
     Number,
+    Only,
     Object(usize),
     ShapeOf(usize),
     ColourOf(usize),
@@ -118,6 +119,7 @@ fn pieces(pattern: &str) -> impl Iterator<Item = (Piece<'_>, &str)> {
         let piece = match inner.map(str::as_bytes) {
             None => Piece::Word(piece),
             Some(b"n") => Piece::Number,
+            Some(b"only") => Piece::Only,
             Some([a, b'.', b's', b'h', ..]) => Piece::ShapeOf(object(*a)),
             Some([a, b'.', b'c', ..]) => Piece::ColourOf(object(*a)),
             Some([a, b'.', ..]) => Piece::SizeOf(object(*a)),
@@ -166,6 +168,7 @@ fn write(pattern: &str, scene: &Scene, rng: &mut ChaCha8Rng) -> String {
         let words = match piece {
             Piece::Word(word) => word.into(),
             Piece::Number => NUMBERS[objects.len() - 1].into(),
+            Piece::Only => "only".into(),
             Piece::Object(i) => mention(object(i), scene, rng),
             Piece::ShapeOf(i) => shape_word(object(i).shape).into(),
             Piece::ColourOf(i) => colour_word(object(i).colour).into(),
@@ -262,6 +265,10 @@ fn read_as(pattern: &str, mentioned: usize, words: &[&str]) -> Option<Statement>
             Piece::Number => {
                 let number = take(&mut rest, |w| NUMBERS.iter().position(|n| *n == w))?;
                 statement.count = Some(number + 1);
+            }
+            Piece::Only => {
+                take(&mut rest, |w| (w == "only").then_some(()))?;
+                statement.count = Some(1);
             }
             Piece::Object(i) => {
                 let found = take(&mut rest, Some)?;

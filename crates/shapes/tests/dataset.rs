@@ -12,10 +12,10 @@ use shapes::scene::{HELD_OUT, Kind, Scene};
 
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/shapes");
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Scenes with their captions, as the files say.
-fn scenes() -> Result<Vec<(Entry, Vec<String>)>, Box<dyn std::error::Error>> {
+fn scenes() -> Result<Vec<(Entry, Vec<String>)>> {
     let entries = dataset::read_scenes(Path::new(DIR))?;
     let file: Value = serde_json::from_slice(&fs::read(Path::new(DIR).join(CAPTIONS))?)?;
     let images = file["images"].as_array().ok_or("no images")?;
@@ -33,7 +33,7 @@ fn scenes() -> Result<Vec<(Entry, Vec<String>)>, Box<dyn std::error::Error>> {
 }
 
 #[test]
-fn generating_again_gives_the_shipped_bytes() -> Outcome {
+fn generating_again_gives_the_shipped_bytes() -> Result<()> {
     let dir = tempfile::tempdir()?;
     dataset::write(dir.path(), 1, &dataset::sample(1, &PLAN))?;
     for name in [IMAGES, CAPTIONS, SCENES] {
@@ -45,7 +45,7 @@ fn generating_again_gives_the_shipped_bytes() -> Outcome {
 }
 
 #[test]
-fn held_out_pairs_are_in_unseen_test_scenes_only() -> Outcome {
+fn held_out_pairs_are_in_unseen_test_scenes_only() -> Result<()> {
     let mut unseen = 0;
     for (entry, _) in scenes()? {
         let shows_one = entry.scene.objects.iter().any(|o| HELD_OUT.contains(&(o.colour, o.shape)));
@@ -58,7 +58,7 @@ fn held_out_pairs_are_in_unseen_test_scenes_only() -> Outcome {
 }
 
 #[test]
-fn captions_are_true_different_and_short() -> Outcome {
+fn captions_are_true_different_and_short() -> Result<()> {
     let mut words = BTreeSet::new();
     for (entry, captions) in scenes()? {
         let different: BTreeSet<&String> = captions.iter().collect();
@@ -117,7 +117,7 @@ fn falsehoods(word: &str, scene: &Scene) -> Vec<&'static str> {
 }
 
 #[test]
-fn one_changed_word_makes_a_caption_false() -> Outcome {
+fn one_changed_word_makes_a_caption_false() -> Result<()> {
     let mut tried = 0;
     for (entry, captions) in scenes()?.into_iter().step_by(5) {
         for caption in captions {

@@ -42,11 +42,12 @@ thread_local! {
 }
 
 impl Conv {
-    /// `weights` `[K, C, 3, 3]` and `bias` `[K]` as PyTorch stores them. C is filled up with zeros to a multiple of 16,
-    /// K to one of 32.
-    pub(crate) fn new(inputs: usize, weights: &[f32], bias: &[f32]) -> Self {
+    /// `weights` `[K, C, 3, 3]` and `bias` `[K]` as PyTorch stores them, for inputs of `lines` lines a pixel: C is
+    /// filled up with zeros to 16 times that, K to a multiple of 32.
+    pub(crate) fn new(lines: usize, weights: &[f32], bias: &[f32]) -> Self {
         let outputs = bias.len();
-        let (lines, panels) = (inputs.div_ceil(16), outputs.div_ceil(32));
+        let inputs = weights.len() / (9 * outputs);
+        let panels = outputs.div_ceil(32);
         let depth = lines * 16;
         let mut packed = vec![Wide::ZERO; FREQUENCIES * panels * depth];
         // A worker fills one panel of outputs, which has a part in each frequency.
@@ -386,7 +387,7 @@ mod tests {
             let x = numbers(images * side * side * inputs, 1);
             let (weights, bias) = (numbers(outputs * inputs * 9, 2), numbers(outputs, 3));
             let expected = reference(&x, &weights, &bias, side, inputs);
-            let conv = Conv::new(inputs, &weights, &bias);
+            let conv = Conv::new(inputs.div_ceil(16), &weights, &bias);
             let x = lines(&x, inputs);
             for pool in [false, true] {
                 let shrink = if pool { 2 } else { 1 };

@@ -19,14 +19,15 @@ pub(crate) struct Dense {
 }
 
 impl Dense {
-    /// `weight(k, d)` is output k's weight of input d.
+    /// `weight(k, d)` is output k's weight of input d, of which there are `inputs` in `lines` lines.
     pub(crate) fn new(
+        lines: usize,
         inputs: usize,
         bias: &[f32],
         relu: bool,
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
-        let (outputs, depth) = (bias.len(), inputs.next_multiple_of(16));
+        let (outputs, depth) = (bias.len(), lines * 16);
         let panels = outputs.div_ceil(32);
         let fill = |panel: usize, value: &dyn Fn(usize) -> f32| {
             let column =
@@ -40,7 +41,7 @@ impl Dense {
             }
         });
         let bias = (0..panels).map(|panel| fill(panel, &|k| bias[k])).collect();
-        Self { inputs: depth / 16, weights, bias, relu }
+        Self { inputs: lines, weights, bias, relu }
     }
 
     /// Lines of a row of outputs.

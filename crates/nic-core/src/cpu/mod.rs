@@ -10,4 +10,3 @@ mod network;
 mod product;
 
 pub(crate) use network::Network;
-

@@ -33,32 +33,33 @@ impl Network {
         layer: impl Fn(usize) -> Result<[Vec<f32>; 2]>,
     ) -> Result<Self> {
         let mut stages = Vec::with_capacity(STAGES.len());
-        let (mut inputs, mut next) = (3, 0);
+        let (mut lines, mut next) = (1, 0);
         for length in STAGES {
             let mut stage = Vec::with_capacity(length);
             for _ in 0..length {
                 let [weight, bias] = layer(next)?;
-                stage.push(Conv::new(inputs, &weight, &bias));
-                inputs = bias.len();
+                let conv = Conv::new(lines, &weight, &bias);
+                lines = conv.lines_out();
+                stage.push(conv);
                 next += 1;
             }
             stages.push(stage);
         }
         // fc6 reads [S][S][C], C filled up to lines, where the stored weights read [C][S][S].
         let pixels = (config.image / 32).pow(2);
-        let filled = inputs.next_multiple_of(32);
+        let (channels, filled) = (config.channels[12], lines * 16);
         let [weight, bias] = layer(13)?;
-        let fc6 = Dense::new(pixels * filled, &bias, true, |k, d| {
+        let fc6 = Dense::new(pixels * lines, pixels * filled, &bias, true, |k, d| {
             let (pixel, channel) = (d / filled, d % filled);
-            if channel < inputs { weight[(k * inputs + channel) * pixels + pixel] } else { 0.0 }
+            if channel < channels { weight[(k * channels + channel) * pixels + pixel] } else { 0.0 }
         });
         drop(weight);
-        let plain = |i: usize, inputs: usize, relu: bool| -> Result<Dense> {
+        let plain = |i: usize, lines: usize, inputs: usize, relu: bool| -> Result<Dense> {
             let [weight, bias] = layer(i)?;
-            Ok(Dense::new(inputs, &bias, relu, |k, d| weight[k * inputs + d]))
+            Ok(Dense::new(lines, inputs, &bias, relu, |k, d| weight[k * inputs + d]))
         };
-        let fc7 = plain(14, config.hidden[0], true)?;
-        let logits = plain(15, config.hidden[1], false)?;
+        let fc7 = plain(14, fc6.lines_out(), config.hidden[0], true)?;
+        let logits = plain(15, fc7.lines_out(), config.hidden[1], false)?;
         let widths = [config.hidden[1], config.classes];
         Ok(Self { side: config.image, stages, fc6, fc7, logits, widths })
     }
