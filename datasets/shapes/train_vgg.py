@@ -25,6 +25,7 @@ from torch import nn
 CHANNELS = [8, 8, 16, 16, 24, 24, 24, 32, 32, 32, 32, 32, 32]
 POOLED = {1, 3, 6, 9, 12}
 HIDDEN = 192
+FC7_SCALE = 8
 # torchvision's numbers of the convolutions in `features`
 NAMES = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]
 COLOURS = ["red", "orange", "yellow", "green", "blue", "purple"]
@@ -92,6 +93,11 @@ def plain(net):
     for name, linear in zip((0, 3, 6), [m for m in modules if isinstance(m, nn.Linear)]):
         tensors[f"classifier.{name}.weight"] = linear.weight
         tensors[f"classifier.{name}.bias"] = linear.bias
+    # The same function with fc7 of order one, which is what a decoder's fresh weights expect.
+    tensors["classifier.3.weight"], tensors["classifier.3.bias"] = (
+        tensors[f"classifier.3.{kind}"] / FC7_SCALE for kind in ("weight", "bias")
+    )
+    tensors["classifier.6.weight"] = tensors["classifier.6.weight"] * FC7_SCALE
     return {name: t.detach().contiguous() for name, t in tensors.items()}
 
 
