@@ -1,5 +1,7 @@
 //! The program as a user runs it, with the demo's encoder and an untrained decoder.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 

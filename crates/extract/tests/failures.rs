@@ -1,5 +1,7 @@
 //! Images that cannot be read, disks that are full, and other bad news.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::fs;
 use std::process::{Command, Output};
 

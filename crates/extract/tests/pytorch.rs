@@ -1,5 +1,7 @@
 //! The program's features against PyTorch's: see `golden/make.py`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::fs;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! What an undisturbed run makes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::collections::BTreeSet;
 
 mod common;

@@ -1,5 +1,7 @@
 //! Checkpoints on disk: whole, or a clear error.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 mod common;
 
 use std::collections::BTreeMap;

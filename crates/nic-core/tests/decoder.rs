@@ -1,5 +1,7 @@
 //! The decoder against PyTorch (`golden/decoder.py`), and against itself by central differences.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 mod common;
 
 use candle_core::{DType, Device, Tensor, Var};

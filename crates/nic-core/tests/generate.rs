@@ -1,5 +1,7 @@
 //! Greedy, beam and sampled generation against exhaustive enumeration.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 mod common;
 
 use std::collections::HashMap;

@@ -1,5 +1,7 @@
 //! Tokeniser, vocabulary, packed captions.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 mod common;
 
 use std::path::Path;

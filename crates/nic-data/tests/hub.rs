@@ -1,5 +1,7 @@
 //! A Parquet dataset from a hub on this machine, which breaks off once. Alone in its program, as it sets its environment.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;

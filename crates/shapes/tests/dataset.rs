@@ -1,5 +1,7 @@
 //! The dataset that is shipped: what is in it, and that it can be made again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;

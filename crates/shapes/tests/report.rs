@@ -1,5 +1,7 @@
 //! `shapes report` as it is called.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,5 +1,7 @@
 //! The configurations that come with the project can be read, and say what their names promise.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use std::path::{Path, PathBuf};
 
 use train::Config;

@@ -1,5 +1,7 @@
 //! Runs from beginning to end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 mod common;
 
 use std::fs;

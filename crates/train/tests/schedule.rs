@@ -1,5 +1,7 @@
 //! Learning rates, against values that PyTorch and TensorFlow give.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
+
 use train::config::{ScheduleKind, TrainConfig};
 use train::schedule::Schedule;
 

@@ -3,6 +3,7 @@
 //!
 //! An image's result is the same to the bit whatever the batch it is in and the number of threads.
 
+#[expect(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
 mod conv;
 mod dense;
 mod lines;
