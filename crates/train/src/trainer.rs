@@ -193,7 +193,7 @@ impl Trainer {
                 loss,
                 tokens as f64 / start.elapsed().as_secs_f64(),
             );
-            if self.progress.batch % self.config.output.save_steps == 0 {
+            if self.progress.batch.is_multiple_of(self.config.output.save_steps) {
                 self.save_last()?;
             }
         }
