@@ -1,6 +1,6 @@
 //! Images with their captions.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use nic_core::Location;
 use serde::{Deserialize, Serialize};
 
 use crate::descriptor::{Descriptor, Format};
-use crate::folder::Folder;
+use crate::folder::{Folder, base_name};
 use crate::images::Images;
 use crate::rows::ImageRows;
 use crate::{Error, Result, coco, flickr8k, karpathy, rows};
@@ -39,8 +39,8 @@ impl Split {
     }
 
     /// Of a file with one of those words in its name: `captions_val2014.json`, `train-00000-of-00002.parquet`.
-    pub(crate) fn of_file(path: &str) -> Option<Self> {
-        let name = path.rsplit(['/', '\\']).next()?;
+    pub(crate) fn of_file(path: &Path) -> Option<Self> {
+        let name = path.file_name()?.to_str()?;
         name.split(|c: char| !c.is_ascii_alphabetic()).find_map(Self::parse)
     }
 }
@@ -94,6 +94,8 @@ pub(crate) enum Source {
     Files {
         /// One a record, perhaps with directories before it.
         names: Vec<String>,
+        /// Whether the directories before a name are needed to tell it from another.
+        in_directories: bool,
         /// Directories or archives.
         roots: Vec<Location>,
         /// The same, opened when the first image is asked for: captions and features do without.
@@ -124,7 +126,9 @@ impl Dataset {
             None => {
                 let roots = described.images.iter().map(|root| Location::parse(root, base));
                 let roots = roots.collect::<nic_core::Result<_>>()?;
-                Source::Files { names, roots, folders: OnceLock::new() }
+                let bases: HashSet<_> = names.iter().map(|name| base_name(name)).collect();
+                let in_directories = bases.len() < names.len();
+                Source::Files { names, in_directories, roots, folders: OnceLock::new() }
             }
         };
         let descriptor = descriptor.to_owned();
@@ -141,7 +145,7 @@ impl Dataset {
         &self.records
     }
 
-    /// How many images with captions belong to no split and are not in [`Dataset::records`] (Flickr8k has 91).
+    /// How many images with captions belong to no split and are not in [`Dataset::records`] (Flickr8k has 92).
     pub fn left_out(&self) -> usize {
         self.left_out
     }
@@ -181,6 +185,7 @@ pub(crate) struct Entries {
     pub(crate) names: Vec<String>,
     pub(crate) left_out: usize,
     by_id: HashMap<i64, usize>,
+    by_name: HashMap<String, i64>,
 }
 
 impl Entries {
@@ -207,6 +212,11 @@ impl Entries {
         place: impl Display,
     ) -> Result<()> {
         check_name(&name).map_err(|reason| Error::data(&place, reason))?;
+        let id = record.id;
+        if let Some(other) = self.by_name.insert(name.clone(), id) {
+            let reason = format!("file `{name}` is that of image id {other} and of {id}");
+            return Err(Error::data(place, reason));
+        }
         self.push(record, place)?;
         self.names.push(name);
         Ok(())
@@ -227,7 +237,7 @@ fn check_name(name: &str) -> std::result::Result<(), String> {
 
 /// The digits that lead a file's name: Flickr's own id of the photograph.
 pub(crate) fn leading_digits(name: &str) -> Option<i64> {
-    let name = name.rsplit('/').next()?;
+    let name = base_name(name);
     let end = name.find(|c: char| !c.is_ascii_digit()).unwrap_or(name.len());
     name[..end].parse().ok()
 }

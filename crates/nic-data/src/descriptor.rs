@@ -85,14 +85,25 @@ impl Descriptor {
         Ok(descriptor)
     }
 
-    /// The files of `[splits]` and of `captions` with the split each belongs to, where that is known.
-    pub(crate) fn caption_files(&self) -> impl Iterator<Item = (&str, Option<Split>)> {
+    /// The files of `[splits]` and of `captions`, each with its split where the descriptor or its name says it.
+    pub(crate) fn caption_files(&self, base: &Path) -> Result<Vec<(PathBuf, Option<Split>)>> {
         let Splits { train, val, test } = &self.splits;
-        let stated = [(train, Split::Train), (val, Split::Val), (test, Split::Test)];
-        let stated = stated
-            .into_iter()
-            .flat_map(|(files, split)| files.iter().map(move |file| (file.as_str(), Some(split))));
-        stated.chain(self.captions.iter().map(|file| (file.as_str(), Split::of_file(file))))
+        let stated = [
+            (train, Some(Split::Train)),
+            (val, Some(Split::Val)),
+            (test, Some(Split::Test)),
+            (&self.captions, None),
+        ];
+        let mut files = Vec::new();
+        for (texts, split) in stated {
+            for text in texts {
+                for path in resolve(text, base)? {
+                    let split = split.or_else(|| Split::of_file(&path));
+                    files.push((path, split));
+                }
+            }
+        }
+        Ok(files)
     }
 }
 
@@ -100,4 +111,31 @@ impl Descriptor {
 pub(crate) fn resolve(text: &str, base: &Path) -> Result<Vec<PathBuf>> {
     let files = Location::parse(text, base)?.matching()?;
     Ok(files.iter().map(Location::fetch).collect::<nic_core::Result<_>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_descriptors_that_come_along_can_be_read() {
+        let datasets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../datasets");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(datasets).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                let described = Descriptor::read(&path).unwrap();
+                let Splits { train, val, test } = &described.splits;
+                for text in
+                    [train, val, test, &described.captions, &described.images].into_iter().flatten()
+                {
+                    Location::parse(text, Path::new("")).unwrap();
+                }
+                names.push(described.name);
+            }
+        }
+        names.sort();
+        names.retain(|name| name != "shapes");
+        assert_eq!(names, ["coco", "coco", "flickr30k", "flickr8k"]);
+    }
 }

@@ -47,7 +47,7 @@ impl Folder {
         let mut by_name = HashMap::with_capacity(zip.len());
         for (index, name) in zip.file_names().enumerate() {
             let name = name.map_err(damaged)?;
-            match by_name.entry(base(&name).to_owned()) {
+            match by_name.entry(base_name(&name).to_owned()) {
                 Entry::Vacant(vacant) => _ = vacant.insert(Some(index)),
                 Entry::Occupied(mut occupied) => _ = occupied.insert(None),
             }
@@ -61,11 +61,12 @@ impl Folder {
         }
     }
 
-    /// The bytes of `DIRECTORY/NAME`, else of `NAME`; none where neither is here.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    /// The bytes of `name`, or of the file called so without directories unless they must be `exact`; none where
+    /// neither is here.
+    pub(crate) fn read(&self, name: &str, exact: bool) -> Result<Option<Vec<u8>>> {
         match self {
             Self::Directory(directory) => {
-                for name in [name, base(name)] {
+                for name in [name, base_name(name)].into_iter().take(if exact { 1 } else { 2 }) {
                     let path = directory.join(name);
                     match std::fs::read(&path) {
                         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -74,16 +75,17 @@ impl Folder {
                 }
                 Ok(None)
             }
-            Self::Archive(archive) => archive.read(name),
+            Self::Archive(archive) => archive.read(name, exact),
         }
     }
 }
 
 impl Archive {
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    fn read(&self, name: &str, exact: bool) -> Result<Option<Vec<u8>>> {
         let place = || format!("{}: {name}", self.path.display());
         let mut zip = self.zip.lock().unwrap_or_else(PoisonError::into_inner);
-        let index = match (zip.index_for_name_raw(name.as_bytes()), self.by_name.get(base(name))) {
+        let by_name = self.by_name.get(base_name(name)).filter(|_| !exact);
+        let index = match (zip.index_for_name_raw(name.as_bytes()), by_name) {
             (Some(index), _) | (None, Some(&Some(index))) => index,
             (None, None) => return Ok(None),
             (None, Some(None)) => {
@@ -103,6 +105,7 @@ impl Archive {
     }
 }
 
-fn base(name: &str) -> &str {
+/// A name without the directories before it.
+pub(crate) fn base_name(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }

@@ -19,7 +19,7 @@ pub struct Images<'a> {
 
 #[derive(Debug)]
 enum Reader<'a> {
-    Files { names: &'a [String], folders: &'a [Folder] },
+    Files { names: &'a [String], in_directories: bool, folders: &'a [Folder] },
     Rows(Box<RowReader<'a>>),
 }
 
@@ -40,9 +40,11 @@ impl<'a> Images<'a> {
                 }
                 .into());
             }
-            Source::Files { names, roots, folders } => {
-                Reader::Files { names, folders: open(roots, folders)? }
-            }
+            Source::Files { names, in_directories, roots, folders } => Reader::Files {
+                names,
+                in_directories: *in_directories,
+                folders: open(roots, folders)?,
+            },
         };
         Ok(Self { positions: positions.iter().rev().copied().collect(), reader })
     }
@@ -63,7 +65,9 @@ impl Iterator for Images<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let position = self.positions.pop()?;
         Some(match &mut self.reader {
-            Reader::Files { names, folders } => read_file(&names[position], folders),
+            Reader::Files { names, in_directories, folders } => {
+                read_file(&names[position], *in_directories, folders)
+            }
             Reader::Rows(rows) => rows.read(position),
         })
     }
@@ -73,9 +77,9 @@ impl Iterator for Images<'_> {
     }
 }
 
-fn read_file(name: &str, folders: &[Folder]) -> Result<Vec<u8>> {
+fn read_file(name: &str, exact: bool, folders: &[Folder]) -> Result<Vec<u8>> {
     for folder in folders {
-        if let Some(bytes) = folder.read(name)? {
+        if let Some(bytes) = folder.read(name, exact)? {
             return Ok(bytes);
         }
     }

@@ -6,7 +6,7 @@ use nic_core::EncoderSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::file::write_whole;
-use crate::shard::{Shard, expect};
+use crate::shard::{Shard, expect, not_ours};
 use crate::{Error, Result};
 
 /// The number in `index.json` that changes when its meaning does.
@@ -54,7 +54,7 @@ impl Index {
         for file in files {
             let path = dir.join(plain(dir, file)?);
             let shard = Shard::open(&path)?;
-            let header = crate::read_shard_header(&path)?;
+            let header = shard.header.as_ref().ok_or_else(|| not_ours(&path))?;
             let index = index.get_or_insert_with(|| Self {
                 format: FORMAT,
                 dim: shard.dim,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::dataset::{Entries, leading_digits};
-use crate::descriptor::{Descriptor, resolve};
+use crate::descriptor::Descriptor;
 use crate::table::{Bytes, Table, guarded};
 use crate::{Error, Record, Result, Split};
 
@@ -36,50 +36,45 @@ pub(crate) fn read(
     let column = described.columns.image.clone().unwrap_or_else(|| "image".to_owned());
     let mut rows = ImageRows { files: Vec::new(), places: Vec::new(), column };
     let (mut id_from, mut number) = (None, 0);
-    for (file, file_split) in described.caption_files() {
-        for path in resolve(file, base)? {
-            let columns = guarded(&path.display().to_string(), || Columns::read(&path, described))?;
-            let id_from = *id_from.get_or_insert_with(|| columns.id_from());
-            for row in 0..columns.len {
-                let place = || format!("{}: row {row}", path.display());
-                let split = columns
-                    .split(row, file_split)
-                    .map_err(|reason| Error::data(place(), reason))?;
-                let id = match id_from {
-                    Id::Column => columns.id(row),
-                    Id::FileName => columns.file_name(row).and_then(|name| {
-                        leading_digits(name)
-                            .ok_or_else(|| format!("no digits lead the file name `{name}`"))
-                    }),
-                    Id::Row => Ok(number),
+    for (path, of_file) in described.caption_files(base)? {
+        let columns = guarded(&path.display().to_string(), || Columns::read(&path, described))?;
+        let id_from = *id_from.get_or_insert_with(|| columns.id_from());
+        for row in 0..columns.len {
+            let place = format!("{}: row {row}", path.display());
+            let invalid = |reason: String| Error::data(&place, reason);
+            let split = columns.split(row, of_file).map_err(invalid)?;
+            let id = match id_from {
+                Id::Column => columns.id(row),
+                Id::FileName => columns.file_name(row).and_then(|name| {
+                    leading_digits(name)
+                        .ok_or_else(|| format!("no digits lead the file name `{name}`"))
+                }),
+                Id::Row => Ok(number),
+            };
+            let id = id.map_err(invalid)?;
+            number += 1;
+            let captions = columns.captions.iter().flat_map(|column| &column[row]).cloned();
+            if let Some(position) = entries.position(id) {
+                let record = &mut entries.records[position];
+                if record.split != split {
+                    let earlier = record.split;
+                    return Err(invalid(format!(
+                        "image id {id} is in {split}, but an earlier row is in {earlier}"
+                    )));
                 }
-                .map_err(|reason| Error::data(place(), reason))?;
-                number += 1;
-                let captions = columns.captions.iter().flat_map(|column| &column[row]).cloned();
-                if let Some(position) = entries.position(id) {
-                    let record = &mut entries.records[position];
-                    if record.split != split {
-                        let reason = format!(
-                            "image id {id} is in {split}, but an earlier row is in {}",
-                            record.split
-                        );
-                        return Err(Error::data(place(), reason));
-                    }
-                    record.captions.extend(captions);
-                    continue;
-                }
-                let record = Record { id, split, captions: captions.collect() };
-                if in_files {
-                    let name =
-                        columns.file_name(row).map_err(|reason| Error::data(place(), reason))?;
-                    entries.push_file(record, name.to_owned(), place())?;
-                } else {
-                    entries.push(record, place())?;
-                    rows.places.push((rows.files.len(), row));
-                }
+                record.captions.extend(captions);
+                continue;
             }
-            rows.files.push(path);
+            let record = Record { id, split, captions: captions.collect() };
+            if in_files {
+                let name = columns.file_name(row).map_err(invalid)?;
+                entries.push_file(record, name.to_owned(), &place)?;
+            } else {
+                entries.push(record, &place)?;
+                rows.places.push((rows.files.len(), row));
+            }
         }
+        rows.files.push(path);
     }
     Ok((!in_files).then_some(rows))
 }

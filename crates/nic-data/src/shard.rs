@@ -174,7 +174,7 @@ pub fn verify_shard(path: &Path) -> Result<ShardHeader> {
     shard.header.ok_or_else(|| not_ours(path))
 }
 
-fn not_ours(path: &Path) -> Error {
+pub(crate) fn not_ours(path: &Path) -> Error {
     let what = format!("metadata `format` = `{FORMAT}`");
     nic_core::Error::Missing { place: path.display().to_string(), what, hint: String::new() }.into()
 }

@@ -1,5 +1,5 @@
 //! A server on loopback that answers as the Hugging Face hub does: a file's address redirects to a store that serves
-//! ranges. Other crates' tests include this file by its path.
+//! ranges, and a repository's address with the list of its files. Other crates' tests include this file by its path.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
@@ -103,6 +103,14 @@ impl State {
             Some(token) => request.authorization == Some(format!("Bearer {token}")),
             None => true,
         };
+        if let Some(body) = self.list(&path).filter(|_| allowed) {
+            let length = body.len();
+            return write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+                 Connection: close\r\n\r\n{body}"
+            );
+        }
         let name = path.trim_start_matches('/').replacen("/resolve/main/", "/", 1);
         let Some(data) = self.files.get(stored.unwrap_or(&name)) else {
             return write!(stream, "HTTP/1.1 404 Not Found\r\n{END}");
@@ -144,6 +152,16 @@ impl State {
             body = &body[..length];
         }
         stream.write_all(body)
+    }
+
+    /// What the hub says of a repository that has files: their names.
+    fn list(&self, path: &str) -> Option<String> {
+        let repo = path.strip_prefix("/api/")?.strip_suffix("/revision/main")?;
+        let below = format!("{}/", repo.trim_start_matches("models/"));
+        let names = self.files.keys().filter_map(|name| name.strip_prefix(&below));
+        let files: Vec<_> = names.map(|name| format!("{{\"rfilename\": \"{name}\"}}")).collect();
+        let body = format!("{{\"sha\": \"0123\", \"siblings\": [{}]}}", files.join(", "));
+        (!files.is_empty()).then_some(body)
     }
 }
 

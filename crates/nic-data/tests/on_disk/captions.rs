@@ -13,6 +13,7 @@ const COCO_TOML: &str = "name = 'c'\nformat = 'coco'\ncaptions = ['captions_trai
 #[test]
 fn coco_splits_come_from_file_names_or_the_descriptor() {
     let other = COCO.replace("\"image_id\": ", "\"image_id\": 1").replace("\"id\": ", "\"id\": 1");
+    let other = other.replace(".jpg", ".png");
     let files = Files::new(&[("captions_train2014.json", COCO), ("other.json", &other)]);
     let dataset = files.open(&format!("{COCO_TOML}[splits]\nval = ['other.json']")).unwrap();
     let one_file = |start: i64, split| {
@@ -56,6 +57,10 @@ fn coco_errors_name_file_and_entry() {
     assert_eq!(
         of(&COCO.replace("{\"id\": 2", "{\"id\": 1")),
         "captions_train2014.json: image id 1 comes twice"
+    );
+    assert_eq!(
+        of(&COCO.replace("3.jpg", "000000000001.jpg")),
+        "captions_train2014.json: file `000000000001.jpg` is that of image id 1 and of 3"
     );
     for name in ["../x.jpg", "/x.jpg", "a/../../x.jpg", "", ".", "a\\\\x.jpg"] {
         let error = of(&COCO.replace("3.jpg", name));
