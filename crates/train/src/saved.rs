@@ -1,7 +1,7 @@
 //! A run on disk: the checkpoints `last` and `best`, and in `last/training` what an exact continuation needs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -125,12 +125,7 @@ fn flatten(table: &toml::Table) -> BTreeMap<String, String> {
 /// Reads `dir/last`; none where the run has not begun. Puts right what a kill in the middle of a save left.
 pub fn load(dir: &Path, device: &Device) -> Result<Option<Saved>> {
     for name in ["last", "best"] {
-        let (new, old) = scratch(dir, name);
-        if old.exists() && !dir.join(name).exists() {
-            fs::rename(&old, dir.join(name)).map_err(Error::io(&old))?;
-        }
-        remove(&new)?;
-        remove(&old)?;
+        Checkpoint::recover(&dir.join(name))?;
     }
     let last = dir.join("last");
     if !last.exists() {
@@ -147,27 +142,6 @@ pub fn load(dir: &Path, device: &Device) -> Result<Option<Saved>> {
             Error::Safetensors { path: optimizer_path.clone(), reason: error.to_string() }
         })?;
     Ok(Some(Saved { checkpoint, state, optimizer, optimizer_path }))
-}
-
-/// Replaces `dir/name` by what `fill` writes into an empty directory. At every moment one of the two is there, whole:
-/// under its name, or, between two renames, as `.name.old`, which [`load`] puts back.
-pub fn replace(dir: &Path, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let (new, old) = scratch(dir, name);
-    let target = dir.join(name);
-    remove(&new)?;
-    fs::create_dir_all(&new).map_err(Error::io(&new))?;
-    if let Err(error) = fill(&new).and_then(|()| flush(&new)) {
-        // room for the next attempt; the error to report is the first
-        let _ = remove(&new);
-        return Err(error);
-    }
-    remove(&old)?;
-    if target.exists() {
-        fs::rename(&target, &old).map_err(Error::io(&target))?;
-    }
-    fs::rename(&new, &target).map_err(Error::io(&target))?;
-    flush_entry(dir)?;
-    remove(&old)
 }
 
 /// Writes `training/` below a checkpoint's directory.
@@ -187,35 +161,4 @@ pub fn write_training(
     candle_core::safetensors::save(&tensors, &path)
         .map_err(|error| Error::io(&path)(std::io::Error::other(error)))?;
     Ok(())
-}
-
-/// The names under which a directory comes and goes.
-fn scratch(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
-    (dir.join(format!(".{name}.new")), dir.join(format!(".{name}.old")))
-}
-
-fn remove(dir: &Path) -> Result<()> {
-    match fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(dir)(error).into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Everything below `dir` is on the disk before its name is.
-fn flush(dir: &Path) -> Result<()> {
-    for entry in fs::read_dir(dir).map_err(Error::io(dir))? {
-        let path = entry.map_err(Error::io(dir))?.path();
-        if path.is_dir() {
-            flush(&path)?;
-        } else {
-            flush_entry(&path)?;
-        }
-    }
-    flush_entry(dir)
-}
-
-fn flush_entry(path: &Path) -> Result<()> {
-    Ok(File::open(path).and_then(|file| file.sync_all()).map_err(Error::io(path))?)
 }

@@ -164,9 +164,7 @@ impl Trainer {
             };
             // A kill between any two of these is made good: the run goes on from `last`, and does the rest again.
             if best {
-                saved::replace(&self.config.output.dir, "best", |dir| {
-                    self.checkpoint().write(dir).map_err(Error::from)
-                })?;
+                self.checkpoint().save(&self.best())?;
             }
             metrics::append(&self.config.output.dir.join("metrics.jsonl"), &row)?;
             self.save_last()?;
@@ -299,8 +297,7 @@ impl Trainer {
             progress: self.progress.clone(),
             config: self.settings.clone(),
         };
-        saved::replace(&self.config.output.dir, "last", |dir| {
-            self.checkpoint().write(dir)?;
+        self.checkpoint().save_with(&self.config.output.dir.join("last"), |dir| {
             saved::write_training(dir, &state, self.optimizer.state())
         })
     }
