@@ -57,3 +57,36 @@ impl Dropout<'_> {
         mask
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    /// Across blocks, the stream is that of one generator read from end to end.
+    #[test]
+    fn masks_are_one_stream() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let mut reference = rng.clone();
+        let mut dropout = Dropout { rate: 0.25, rng: &mut rng };
+        let mask: Vec<f32> = [5, 10_000, 3].into_iter().flat_map(|len| dropout.mask(len)).collect();
+        let expected =
+            mask.iter().map(|_| if reference.next_u32() >= 1 << 30 { 4.0 / 3.0 } else { 0.0 });
+        assert!(mask.iter().copied().eq(expected));
+    }
+
+    #[test]
+    fn the_mean_stays() {
+        for rate in [0.1, 0.5, 0.9] {
+            let mut rng = ChaCha8Rng::seed_from_u64(4);
+            let mask = Dropout { rate, rng: &mut rng }.mask(1_000_000);
+            let zeros = mask.iter().filter(|value| **value == 0.0).count() as f32 / 1e6;
+            let mean = mask.iter().map(|value| f64::from(*value)).sum::<f64>() / 1e6;
+            // deviations of the two: at most 0.0005 and 0.003
+            assert!(
+                (zeros - rate).abs() < 0.002 && (mean - 1.0).abs() < 0.012,
+                "{rate}: {zeros} {mean}"
+            );
+        }
+    }
+}

@@ -199,14 +199,15 @@ fn one_batch_can_be_learnt_by_heart() {
 }
 
 #[test]
-fn dropout_keeps_the_mean_and_its_seed() {
+fn dropout_follows_its_seed() {
     let golden = Golden::read();
     let decoder = golden.decoder("lstm");
     let (features, captions) = golden.batch(0);
     let logits = |seed: u64, rate: f32| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let dropout = Dropout { rate, rng: &mut rng };
-        decoder.logits(&features, &captions, Some(dropout)).unwrap().to_vec2::<f32>().unwrap()
+        let logits = decoder.logits(&features, &captions, Some(dropout)).unwrap();
+        logits.to_vec2::<f32>().unwrap()
     };
     let without = decoder.logits(&features, &captions, None).unwrap().to_vec2::<f32>().unwrap();
     assert_eq!(logits(1, 0.0), without);
@@ -214,9 +215,53 @@ fn dropout_keeps_the_mean_and_its_seed() {
     assert_ne!(logits(1, 0.5), logits(2, 0.5));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for rate in [1.0, -0.1, f32::NAN] {
-        let error =
-            decoder.loss(&features, &captions, Some(Dropout { rate, rng: &mut rng })).unwrap_err();
-        assert!(error.to_string().contains("dropout"), "{error}");
+        let dropout = Dropout { rate, rng: &mut rng };
+        let error = decoder.loss(&features, &captions, Some(dropout)).unwrap_err().to_string();
+        assert!(error.contains("dropout is"), "{error}");
+    }
+}
+
+/// Not one bit of a training step depends on how many threads there are.
+#[test]
+fn threads_change_nothing() {
+    let config = DecoderConfig {
+        feature_dim: 300,
+        embed_dim: 128,
+        hidden_dim: 128,
+        vocab_size: 2000,
+        ..golden_config("lstm")
+    };
+    let weights = config.init(&mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+    let captions: Vec<Vec<u32>> =
+        (0..64u32).map(|i| (0..i % 13).map(|t| 3 + (i * 131 + t * 17) % 1997).collect()).collect();
+    let captions: Vec<&[u32]> = captions.iter().map(Vec::as_slice).collect();
+    let captions = PackedCaptions::new(&captions, &Device::Cpu).unwrap();
+    let features = Tensor::arange(0f32, 64.0 * 300.0, &Device::Cpu).unwrap().sin().unwrap();
+    let features = features.reshape((64, 300)).unwrap();
+    let step = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let (vars, decoder) = trainable(&config, |name| weights[name].clone());
+            let mut rng = ChaCha8Rng::seed_from_u64(9);
+            let dropout = Dropout { rate: 0.3, rng: &mut rng };
+            let loss = decoder.loss(&features, &captions, Some(dropout)).unwrap();
+            let gradients = loss.backward().unwrap();
+            let bits = |tensor: &Tensor| -> Vec<u32> {
+                let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                values.into_iter().map(f32::to_bits).collect()
+            };
+            let mut all = vec![("loss".to_owned(), bits(&loss))];
+            all.extend(
+                vars.iter().map(|(name, var)| (name.clone(), bits(gradients.get(var).unwrap()))),
+            );
+            all
+        })
+    };
+    let one = step(1);
+    for threads in [2, 5] {
+        for ((name, one), (_, many)) in one.iter().zip(step(threads)) {
+            assert!(*one == many, "{name} differs between 1 and {threads} threads");
+        }
     }
 }
 
