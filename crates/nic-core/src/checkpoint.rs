@@ -57,8 +57,8 @@ impl Checkpoint {
         for file in ["config.json", "vocab.json", "model.safetensors"] {
             if !dir.join(file).is_file() {
                 return Err(Error::Missing {
-                    place: dir.display().to_string(),
-                    what: file.into(),
+                    place: dir.join(file).display().to_string(),
+                    what: "the file".into(),
                     hint: "; a checkpoint is config.json, vocab.json and model.safetensors".into(),
                 });
             }
