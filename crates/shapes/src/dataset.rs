@@ -121,7 +121,7 @@ pub fn write(dir: &Path, seed: u64, entries: &[Entry]) -> Result<()> {
 /// Reads `scenes.json`.
 ///
 /// # Errors
-/// Where it cannot be read or is not what [`write`] makes.
+/// Where it cannot be read or is not what [`write()`] makes.
 pub fn read_scenes(dir: &Path) -> Result<Vec<Entry>> {
     let path = dir.join(SCENES);
     let bytes = fs::read(&path).map_err(|e| Error::file(&path, e))?;

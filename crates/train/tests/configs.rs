@@ -1,6 +1,5 @@
 //! The configurations that come with the project can be read, and say what their names promise.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 use std::path::{Path, PathBuf};
 

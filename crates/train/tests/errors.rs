@@ -1,6 +1,5 @@
 //! What a user can get wrong, with the exit status and the words that say so.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 mod common;
 

@@ -1,6 +1,5 @@
 //! The first 50 losses of a decoder under each optimiser, against PyTorch (nic-core's tests/golden/decoder.py).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 use std::collections::BTreeMap;
 use std::path::Path;

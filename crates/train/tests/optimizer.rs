@@ -1,6 +1,5 @@
 //! Optimisers and clipping against `torch.optim` and `torch.nn.utils` (tests/golden/optim.py).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;

@@ -1,6 +1,5 @@
 //! A run that is stopped and taken up again ends in the same bytes as one that was left alone.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 mod common;
 

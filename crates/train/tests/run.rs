@@ -1,6 +1,5 @@
 //! Runs from beginning to end.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
 mod common;
 
