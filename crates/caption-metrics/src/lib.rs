@@ -1,0 +1,1 @@
+//! The scores that image captions are compared by, equal to coco-caption's.
