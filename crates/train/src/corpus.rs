@@ -146,6 +146,11 @@ impl Examples {
         Ok((features.gather(&rows, device)?, PackedCaptions::new(&captions, device)?))
     }
 
+    /// How many words the captions of these numbers have, END included.
+    pub fn tokens(&self, numbers: &[usize]) -> u64 {
+        numbers.iter().map(|&number| self.caption(number).len() as u64 + 1).sum()
+    }
+
     fn caption(&self, number: usize) -> &[u32] {
         let start = if number == 0 { 0 } else { self.ends[number - 1] };
         &self.words[start..self.ends[number]]

@@ -1,6 +1,7 @@
 //! Gradients made harmless: scaled to a norm, cut to a range.
 
-use candle_core::{DType, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::Result;
@@ -42,6 +43,24 @@ impl Clip {
         }
         Ok(gradient)
     }
+}
+
+/// Adds `more` to `sum`, variable by variable.
+pub fn add<'a>(
+    sum: &mut GradStore,
+    mut more: GradStore,
+    vars: impl IntoIterator<Item = &'a Var>,
+) -> Result<()> {
+    for var in vars {
+        if let Some(gradient) = more.remove(var) {
+            let gradient = match sum.remove(var) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient,
+            };
+            sum.insert(var, gradient);
+        }
+    }
+    Ok(())
 }
 
 /// The Euclidean norm of tensors taken as one vector; the same bits whatever the number of threads.

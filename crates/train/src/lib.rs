@@ -9,6 +9,7 @@ pub mod interrupt;
 pub mod metrics;
 pub mod optimizer;
 mod progress;
+mod ranges;
 pub mod saved;
 pub mod schedule;
 mod streams;

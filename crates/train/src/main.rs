@@ -48,9 +48,10 @@ fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(130));
         }
         Outcome::AlreadyFinished => {
+            let (epochs, more) = (progress.epoch, trainer.out_of_patience());
+            let key = if more { "eval.patience" } else { "train.epochs" };
             eprintln!(
-                "nothing to do: the run has its {} epochs; a higher train.epochs continues it",
-                progress.epoch
+                "nothing to do: the run has its {epochs} epochs; a higher {key} continues it"
             );
         }
         Outcome::Finished => {}

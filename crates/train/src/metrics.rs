@@ -16,7 +16,8 @@ pub struct Row {
     pub epoch: u64,
     /// Steps since the run began.
     pub step: u64,
-    /// The mean negative log likelihood per word over the epoch's batches, with dropout.
+    /// What was minimised: the mean negative log likelihood per word over the epoch's batches, with dropout, label
+    /// smoothing and scheduled sampling.
     pub train_loss: f64,
     /// The same over the evaluation split, without dropout.
     pub val_loss: f64,

@@ -7,7 +7,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
 use rayon::prelude::*;
 
-use crate::config::{OptimizerKind, TrainConfig};
+use crate::config::{DecayScope, OptimizerKind, TrainConfig};
 use crate::gradients::Clip;
 use crate::{Result, host};
 
@@ -24,6 +24,7 @@ pub struct Optimizer {
 struct Slot {
     name: String,
     var: Var,
+    decays: bool,
     /// Adam: `exp_avg`, `exp_avg_sq`; SGD with momentum: `momentum_buffer`; of the weight's shape.
     state: Vec<Tensor>,
 }
@@ -64,7 +65,8 @@ impl Optimizer {
             .iter()
             .map(|(name, var)| {
                 let state = (0..memory).map(|_| var.zeros_like()).collect::<CandleResult<_>>()?;
-                Ok(Slot { name: name.clone(), var: var.clone(), state })
+                let decays = config.decay == DecayScope::All || is_matrix(name);
+                Ok(Slot { name: name.clone(), var: var.clone(), decays, state })
             })
             .collect::<Result<_>>()?;
         Ok(Self { config: config.clone(), slots, steps: 0 })
@@ -80,6 +82,7 @@ impl Optimizer {
         self.steps += 1;
         let c = &self.config;
         let t = self.steps as f64;
+        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
         let adam = Adam {
             beta1: c.betas[0],
             beta2: c.betas[1],
@@ -93,8 +96,11 @@ impl Optimizer {
                 1.0
             },
         };
-        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
-        for Slot { var, state, .. } in &mut self.slots {
+        for Slot { var, decays, state, .. } in &mut self.slots {
+            let (sgd, adam) = match decays {
+                true => (sgd, adam),
+                false => (Sgd { decay: 0.0, ..sgd }, Adam { decay: 0.0, keep: 1.0, ..adam }),
+            };
             let Some(gradient) = gradients.get(var) else { continue };
             let on_host = var.device().is_cpu() && var.dtype() == DType::F32;
             match (&mut state[..], on_host) {
@@ -164,6 +170,12 @@ impl Optimizer {
             OptimizerKind::Sgd => &["momentum_buffer"],
         }
     }
+}
+
+/// Whether a weight is neither a bias nor the embedding.
+fn is_matrix(name: &str) -> bool {
+    let (layer, weight) = name.rsplit_once('.').unwrap_or(("", name));
+    layer != "embedding" && !weight.starts_with("bias")
 }
 
 impl Adam {

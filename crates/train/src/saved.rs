@@ -73,8 +73,8 @@ impl Default for Progress {
     }
 }
 
-/// The settings that must not change within a run: all but where files are, and how often it is saved. The number of
-/// epochs may grow, except under the cosine, which it shapes.
+/// The settings that must not change within a run: all but where files are, how often it is saved and how patient it
+/// is. The number of epochs may grow, except under the cosine, which it shapes.
 pub fn settings(config: &Config) -> Result<toml::Table> {
     let mut table = toml::Table::try_from(config)
         .map_err(|error| Error::Usage(format!("the settings cannot be saved: {error}")))?;
@@ -86,6 +86,7 @@ pub fn settings(config: &Config) -> Result<toml::Table> {
     };
     forget("data", "dataset");
     forget("data", "features");
+    forget("eval", "patience");
     if config.train.schedule != ScheduleKind::Cosine {
         forget("train", "epochs");
     }
