@@ -5,7 +5,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::activation::{exponentiate, sum};
-use crate::autograd::{is_cpu_f32, with_backward, with_slices};
+use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 use crate::linear::linear;
 use crate::matmul::{Matrix, add_product, set_product, sum_rows};
 
@@ -35,8 +35,10 @@ pub(crate) fn cross_entropy(
     let (loss, gradients) = with_slices([hidden, weight, bias], |[hidden, weight, bias]| {
         Ok(blocks(hidden, weight, bias, &targets, smoothing, wanted))
     })?;
-    let loss = Tensor::new(loss, &Device::Cpu)?;
-    let Some([dhidden, dweight, dbias]) = gradients else { return Ok(loss) };
+    let Some([dhidden, dweight, dbias]) = gradients else {
+        return Tensor::new(loss, &Device::Cpu);
+    };
+    let loss = Output::Values(vec![loss], ().into());
     let gradients = [
         Tensor::from_vec(dhidden, hidden.shape(), &Device::Cpu)?,
         Tensor::from_vec(dweight, weight.shape(), &Device::Cpu)?,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cross_entropy::cross_entropy;
 use crate::dropout::{Dropout, dropout};
+use crate::embedding::embed;
 use crate::linear::linear;
 use crate::recurrence::Recurrence;
 use crate::{Error, PackedCaptions, Result};
@@ -330,26 +331,26 @@ impl Decoder {
             None => Ok(x),
         };
         let image = self.image.forward(&captions.sort(&features)?)?;
-        let words = self.embedding.index_select(&captions.inputs, 0)?;
         let (mut x, steps, first) = match self.config.cell {
             Cell::Lstm => {
                 let steps = [&[batch], captions.steps.as_slice()].concat();
-                (Tensor::cat(&[image, words], 0)?, steps, None)
+                (embed(&image, &self.embedding, &captions.inputs)?, steps, None)
             }
             Cell::Rnn => {
                 let image = drop(image, rates.input, &[batch])?;
+                let words = self.embedding.index_select(&captions.inputs, 0)?;
                 (words, captions.steps.clone(), Some(image))
             }
         };
+        // nothing is asked of the LSTM's output for the image
+        let unasked = x.dim(0)? - captions.tokens();
         for (layer, recurrence) in self.recurrences.iter().enumerate() {
             let (rate, first) =
                 if layer == 0 { (rates.input, first.as_ref()) } else { (rates.layers, None) };
-            x = recurrence.sequence(&drop(x, rate, &steps)?, &steps, first)?;
+            let skip = if layer + 1 == self.recurrences.len() { unasked } else { 0 };
+            x = recurrence.sequence(&drop(x, rate, &steps)?, &steps, first, skip)?;
         }
-        // nothing is asked of the LSTM's output for the image
-        let words = captions.tokens();
-        let hidden = x.narrow(0, x.dim(0)? - words, words)?;
-        drop(hidden, rates.output, &captions.steps)
+        drop(x, rates.output, &captions.steps)
     }
 
     /// The features in the weights' type, where they fit.

@@ -1,11 +1,11 @@
 //! Inverted dropout with masks that one seed fixes.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::autograd::with_backward;
+use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 use crate::{Error, Result};
 
 /// The shares of values set to zero, each in [0, 1).
@@ -48,11 +48,25 @@ pub(crate) fn dropout(
             steps.iter().flat_map(|running| &mask[..running * width]).copied().collect()
         }
     };
+    if is_cpu_f32(x) {
+        let shape = x.shape().clone();
+        let output = Output::Values(masked(x, &mask)?, shape.clone());
+        return Ok(with_backward("dropout", &[x], output, move |gradient| {
+            let gradient = masked(gradient, &mask)?;
+            Ok(vec![Some(Tensor::from_vec(gradient, &shape, &Device::Cpu)?)])
+        })?);
+    }
     let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?;
-    let output = x.detach().mul(&mask)?;
+    let output = Output::Tensor(x.detach().mul(&mask)?);
     Ok(with_backward("dropout", &[x], output, move |gradient| {
         Ok(vec![Some(gradient.mul(&mask)?)])
     })?)
+}
+
+fn masked(x: &Tensor, mask: &[f32]) -> candle_core::Result<Vec<f32>> {
+    with_slices([x], |[x]| {
+        Ok(x.par_iter().zip(mask).with_min_len(4096).map(|(x, m)| x * m).collect())
+    })
 }
 
 /// Each block of the mask starts at a place of its own in the generator's stream: however many threads share the
@@ -77,7 +91,7 @@ fn mask(len: usize, rate: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    use candle_core::{DType, Device};
+    use candle_core::DType;
     use rand::SeedableRng;
 
     use super::*;

@@ -12,6 +12,7 @@ mod decode;
 mod decoder;
 mod device;
 mod dropout;
+mod embedding;
 mod encoder;
 mod error;
 #[cfg(feature = "hub")]

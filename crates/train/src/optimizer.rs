@@ -5,6 +5,7 @@ use std::path::Path;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::config::{DecayScope, OptimizerKind, TrainConfig};
@@ -188,10 +189,7 @@ impl Adam {
         v: &Tensor,
         clip: Clip,
     ) -> CandleResult<()> {
-        let (one_beta1, beta2, one_beta2) =
-            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
-        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
-        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        let arch = Arch::new();
         host::read(g, |g| {
             host::write(m, |m| {
                 host::write(v, |v| {
@@ -201,18 +199,27 @@ impl Adam {
                             .zip(v.par_chunks_mut(host::CHUNK))
                             .zip(g.par_chunks(host::CHUNK))
                             .for_each(|(((w, m), v), g)| {
-                                for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                                    let g = clip.apply(g) + decay * *w;
-                                    *m += (g - *m) * one_beta1;
-                                    *v = *v * beta2 + one_beta2 * g * g;
-                                    *w = *w * keep - step_size * (*m / (v.sqrt() / root + eps));
-                                }
+                                arch.dispatch(|| self.slices(w, m, v, g, clip));
                             });
                         Ok(())
                     })
                 })
             })
         })
+    }
+
+    #[inline(always)]
+    fn slices(self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], clip: Clip) {
+        let (one_beta1, beta2, one_beta2) =
+            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
+        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
+        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
+            let g = clip.apply(g) + decay * *w;
+            *m += (g - *m) * one_beta1;
+            *v = *v * beta2 + one_beta2 * g * g;
+            *w = *w * keep - step_size * (*m / (v.sqrt() / root + eps));
+        }
     }
 
     fn on_device(self, var: &Var, g: &Tensor, m: &mut Tensor, v: &mut Tensor) -> CandleResult<()> {

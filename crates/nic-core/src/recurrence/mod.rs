@@ -92,12 +92,14 @@ impl Recurrence {
     }
 
     /// Packed inputs `[N, I]` to packed hidden states `[N, H]`, from a state of zeros. `steps` says how many
-    /// sequences run at each step, `first` `[steps[0], G H]` is added to the first step's pre-activations.
+    /// sequences run at each step, `first` `[steps[0], G H]` is added to the first step's pre-activations; the first
+    /// `skip` rows of the hidden states are left out.
     pub(crate) fn sequence(
         &self,
         x: &Tensor,
         steps: &[usize],
         first: Option<&Tensor>,
+        skip: usize,
     ) -> Result<Tensor> {
         let bias = self.bias()?;
         let call = Call {
@@ -109,7 +111,7 @@ impl Recurrence {
             steps,
             first,
         };
-        if is_cpu_f32(x) { slices::sequence(&call) } else { tensors::sequence(&call) }
+        if is_cpu_f32(x) { slices::sequence(&call, skip) } else { tensors::sequence(&call, skip) }
     }
 
     /// One step of B sentences: inputs `[B, I]` and the state to the next state. Not differentiable.
