@@ -2,12 +2,14 @@
 
 mod corpus;
 mod error;
+mod meteor;
 mod references;
 mod results;
 mod words;
 
 pub use corpus::{Corpus, Image};
 pub use error::{Error, Result};
+pub use meteor::Meteor;
 pub use references::References;
 pub use results::Results;
 pub use words::{Sentence, Words};
