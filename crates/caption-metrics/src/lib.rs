@@ -1,17 +1,26 @@
 //! The scores that image captions are compared by, equal to coco-caption's.
 
+mod bleu;
+mod cider;
 mod corpus;
+mod diversity;
 mod error;
 mod meteor;
+mod ngrams;
 mod references;
 mod results;
+mod rouge;
 mod words;
 
+pub use bleu::{Bleu, BleuStats};
+pub use cider::{Cider, CiderScorer, DocumentFrequency};
 pub use corpus::{Corpus, Image};
+pub use diversity::Diversity;
 pub use error::{Error, Result};
 pub use meteor::Meteor;
 pub use references::References;
 pub use results::Results;
+pub use rouge::{RougeL, rouge_l};
 pub use words::{Sentence, Words};
 
 /// A way to score captions by what people wrote.
@@ -29,4 +38,11 @@ pub struct Score {
     pub corpus: f64,
     /// Of each of [`Corpus::images`].
     pub images: Vec<f64>,
+}
+
+impl Score {
+    /// The corpus has the mean of its images, of which there is one at least.
+    pub(crate) fn mean(name: &'static str, images: Vec<f64>) -> Self {
+        Self { name, corpus: images.iter().sum::<f64>() / images.len() as f64, images }
+    }
 }
