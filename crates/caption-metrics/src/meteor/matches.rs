@@ -99,9 +99,10 @@ fn phrases(
 ) {
     for start in 0..from.len() {
         for (length, paraphrases) in paraphrases.of(&from[start..]) {
-            for paraphrase in paraphrases {
-                for at in 0..to.len() {
-                    if to[at..].starts_with(paraphrase) {
+            for paraphrase in paraphrases.iter() {
+                for (at, word) in to.iter().enumerate() {
+                    // almost none fits: the first word tells at the least cost
+                    if Some(word) == paraphrase.first() && to[at..].starts_with(paraphrase) {
                         found(start..start + length, at..at + paraphrase.len());
                     }
                 }
