@@ -24,10 +24,10 @@ pub(super) struct Match {
     pub(super) reference: Range<usize>,
 }
 
-/// All matches of a candidate with a reference, in the order in which METEOR finds them.
+/// All matches of a candidate with a reference.
 pub(super) struct Matches {
-    /// By where in the reference they begin.
-    pub(super) by_start: Vec<Vec<Match>>,
+    /// By where in the reference they begin, then in the order in which METEOR finds them.
+    found: Vec<Match>,
     /// How many matches there are of each of the candidate's words.
     pub(super) candidate_cover: Vec<u32>,
     /// And of the reference's.
@@ -43,13 +43,13 @@ impl Matches {
         paraphrases: &Paraphrases,
     ) -> Self {
         let mut matches = Self {
-            by_start: vec![Vec::new(); reference.len()],
+            found: Vec::new(),
             candidate_cover: vec![0; candidate.len()],
             reference_cover: vec![0; reference.len()],
         };
         let (candidates, references) = (lexicon.entries(candidate), lexicon.entries(reference));
         matches.words(Kind::Exact, &candidates, &references, |a, b| a.key == b.key);
-        if candidates.iter().map(|e| e.key).eq(references.iter().map(|e| e.key)) {
+        if candidates.iter().map(|word| word.key).eq(references.iter().map(|word| word.key)) {
             return matches;
         }
         matches.words(Kind::Stem, &candidates, &references, |a, b| {
@@ -64,7 +64,15 @@ impl Matches {
         phrases(candidate, reference, paraphrases, |candidate, reference| {
             matches.add(Match { kind: Kind::Paraphrase, candidate, reference });
         });
+        matches.found.sort_by_key(|found| found.reference.start);
         matches
+    }
+
+    /// Those that begin at this word of the reference.
+    pub(super) fn starting_at(&self, position: usize) -> &[Match] {
+        let start = self.found.partition_point(|found| found.reference.start < position);
+        let found = &self.found[start..];
+        &found[..found.partition_point(|found| found.reference.start == position)]
     }
 
     fn words(
@@ -86,7 +94,7 @@ impl Matches {
     fn add(&mut self, found: Match) {
         self.candidate_cover[found.candidate.clone()].iter_mut().for_each(|n| *n += 1);
         self.reference_cover[found.reference.clone()].iter_mut().for_each(|n| *n += 1);
-        self.by_start[found.reference.start].push(found);
+        self.found.push(found);
     }
 }
 
