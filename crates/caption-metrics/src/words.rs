@@ -38,6 +38,11 @@ impl Words {
         id
     }
 
+    /// The id of `word`, where it has one.
+    pub(crate) fn id(&self, word: &str) -> Option<u32> {
+        self.ids.get(word).copied()
+    }
+
     /// A tokenised caption as ids.
     pub fn sentence<T: AsRef<str>>(&mut self, tokens: &[T]) -> Sentence {
         let ids = tokens.iter().map(|token| self.intern(token.as_ref())).collect();
