@@ -1,1 +1,3 @@
 //! The scores that image captions are compared by, equal to coco-caption's.
+
+pub mod ptb;
