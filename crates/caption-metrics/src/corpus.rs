@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use rayon::prelude::*;
-
 use crate::error::first;
 use crate::{Error, References, Result, Results, Sentence, Words};
 
@@ -40,24 +38,15 @@ impl Corpus {
     {
         check(references)?;
         let results = pair(references, results)?;
-        let tokenized: Vec<(Vec<Vec<String>>, Vec<String>)> = references
-            .images()
-            .par_iter()
-            .zip(results)
-            .map(|((_, captions), result)| {
-                (captions.iter().map(|caption| tokenize(caption)).collect(), tokenize(result))
-            })
-            .collect();
         let mut words = Words::default();
+        let written = references.images().iter().flat_map(|(_, captions)| captions);
+        let captions: Vec<&str> = written.map(String::as_str).chain(results).collect();
+        let mut sentences = words.sentences(&captions, tokenize);
+        let candidates = sentences.split_off(sentences.len() - references.images().len());
+        let references = group(references, sentences);
         let images = references
-            .images()
-            .iter()
-            .zip(tokenized)
-            .map(|(&(id, _), (references, candidate))| Image {
-                id,
-                references: references.iter().map(|tokens| words.sentence(tokens)).collect(),
-                candidate: words.sentence(&candidate),
-            })
+            .zip(candidates)
+            .map(|((id, references), candidate)| Image { id, references, candidate })
             .collect();
         Ok(Self { words, images })
     }
@@ -79,15 +68,23 @@ impl Corpus {
     where
         F: Fn(&str) -> Vec<String> + Sync,
     {
-        let tokenized: Vec<Vec<Vec<String>>> = others
-            .images()
-            .par_iter()
-            .map(|(_, captions)| captions.iter().map(|caption| tokenize(caption)).collect())
-            .collect();
-        let mut image =
-            |image: Vec<Vec<String>>| image.iter().map(|t| self.words.sentence(t)).collect();
-        tokenized.into_iter().map(&mut image).collect()
+        let captions = others.images().iter().flat_map(|(_, captions)| captions);
+        let captions: Vec<&str> = captions.map(String::as_str).collect();
+        let sentences = self.words.sentences(&captions, tokenize);
+        group(others, sentences).map(|(_, sentences)| sentences).collect()
     }
+}
+
+/// Each image's id with its sentences, of the sentences of all images.
+fn group(
+    references: &References,
+    sentences: Vec<Sentence>,
+) -> impl Iterator<Item = (i64, Vec<Sentence>)> {
+    let mut sentences = sentences.into_iter();
+    references
+        .images()
+        .iter()
+        .map(move |(id, captions)| (*id, sentences.by_ref().take(captions.len()).collect()))
 }
 
 fn check(references: &References) -> Result<()> {

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
+use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
+
+/// Captions that are tokenised in one go: few enough to spread, and many enough that most words come again.
+const CHUNK: usize = 256;
 
 /// The words of a corpus, each with an id: 0, 1, 2 ... in the order in which they were first seen.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +56,33 @@ impl Words {
             pieces.filter(|piece| !piece.is_empty()).map(|piece| self.intern(piece)).collect()
         });
         Sentence { tokens: ids, words }
+    }
+
+    /// Tokenises captions in parallel; the ids are those that one thread would give.
+    pub(crate) fn sentences<F>(&mut self, captions: &[&str], tokenize: F) -> Vec<Sentence>
+    where
+        F: Fn(&str) -> Vec<String> + Sync,
+    {
+        let chunks: Vec<(Self, Vec<Sentence>)> = captions
+            .par_chunks(CHUNK)
+            .map(|captions| {
+                let mut words = Self::default();
+                let sentences = captions.iter().map(|caption| words.sentence(&tokenize(caption)));
+                let sentences = sentences.collect();
+                (words, sentences)
+            })
+            .collect();
+        let mut all = Vec::with_capacity(captions.len());
+        for (words, mut sentences) in chunks {
+            let ids: Vec<u32> = words.words.iter().map(|word| self.intern(word)).collect();
+            for sentence in &mut sentences {
+                for word in sentence.tokens.iter_mut().chain(sentence.words.iter_mut().flatten()) {
+                    *word = ids[*word as usize];
+                }
+            }
+            all.append(&mut sentences);
+        }
+        all
     }
 
     /// The tokens of a sentence made of these words; those whose id is not one of them are left out.
@@ -111,5 +142,20 @@ mod tests {
         let plain = words.sentence(&["inches", "cut"]);
         assert_eq!(plain, Sentence::from(vec![2, 0]));
         assert_eq!(plain.words(), plain.tokens());
+    }
+
+    #[test]
+    fn chunks_do_not_change_the_ids() {
+        let captions: Vec<String> = (0..3 * CHUNK as u64 + 1)
+            .map(|n| format!("{} x\u{a0}{} {}", n % 7, n, n * n % 11))
+            .collect();
+        let captions: Vec<&str> = captions.iter().map(String::as_str).collect();
+        let tokens = |caption: &str| caption.split(' ').map(String::from).collect::<Vec<_>>();
+        let (mut chunked, mut one_by_one) = (Words::default(), Words::default());
+        let sentences = chunked.sentences(&captions, tokens);
+        for (sentence, caption) in sentences.iter().zip(&captions) {
+            assert_eq!(*sentence, one_by_one.sentence(&tokens(caption)));
+        }
+        assert_eq!(chunked.words, one_by_one.words);
     }
 }
