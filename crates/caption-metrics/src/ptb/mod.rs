@@ -19,6 +19,7 @@ mod lexer;
 mod token;
 
 pub use join::join;
+use rayon::prelude::*;
 
 /// The words of a caption that stands alone, or before one that does not matter.
 ///
@@ -39,7 +40,7 @@ pub fn tokenize(caption: &str) -> Vec<String> {
 /// full stop: `sign with a K.` ends in `k`, elsewhere in `k.`. `No.` keeps it before a caption that
 /// begins with a digit. And nothing follows the last caption: if it ends in `they're`, its last two
 /// words are `they` and `re`.
-pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
+pub fn tokenize_lines<S: AsRef<str> + Sync>(captions: &[S]) -> Vec<Vec<String>> {
     let mut file = Vec::new();
     let mut starts = Vec::with_capacity(captions.len());
     for caption in captions {
@@ -58,6 +59,9 @@ pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
 
 /// The bytes that the grammar reads a caption as. A line end within it is a space.
 fn bytes(caption: &str) -> Vec<u8> {
+    if caption.is_ascii() {
+        return caption.bytes().map(|ascii| chars::byte(ascii.into())).collect();
+    }
     caption.encode_utf16().map(chars::byte).collect()
 }
 
@@ -65,12 +69,25 @@ fn bytes(caption: &str) -> Vec<u8> {
 fn line(caption: &str, bytes: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = caption;
+    let mut is_last_kept = false;
     lexer::lex(bytes, |length, form| {
         let (text, after) = split_at_unit(rest, length);
         rest = after;
-        words.extend(token::write(text, form));
+        if let Some(token) = token::write(text, form) {
+            is_last_kept = !token::is_dropped(&token);
+            if is_last_kept {
+                words.push(token);
+            }
+        }
         !rest.is_empty()
     });
+    // coco-caption strips the lines that the jar prints; an address can end in a no-break space
+    if let Some(word) = words.last_mut().filter(|_| is_last_kept) {
+        word.truncate(
+            word.trim_end_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+                .len(),
+        );
+    }
     words
 }
 
