@@ -59,9 +59,8 @@ impl Meteor {
         let mut jar = Jar::open(&dir.join("meteor-1.5.jar"))?;
         Ok(Self {
             normalizer: jar.read("nonbreaking/english.prefixes", |t| Ok(Normalizer::new(t)))?,
-            function_words: jar.read("function/english.words", |t| {
-                Ok(t.lines().map(Into::into).collect())
-            })?,
+            function_words: jar
+                .read("function/english.words", |t| Ok(t.lines().map(Into::into).collect()))?,
             wordnet: WordNet::new(
                 jar.read("synonym/english.synsets", WordNet::synsets)?,
                 jar.read("synonym/english.exceptions", WordNet::bases)?,
