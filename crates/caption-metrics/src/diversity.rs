@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use rustc_hash::FxBuildHasher;
+use serde::Serialize;
 
 use crate::Sentence;
 use crate::ngrams::ngrams;
@@ -13,7 +14,7 @@ use crate::ngrams::ngrams;
 /// image descriptions* (COLING 2018), where 1 - `in_training` is "% novel"; distinct-1 and distinct-2 are those of Li et
 /// al., *A diversity-promoting objective function for neural conversation models* (NAACL 2016), both over the number of
 /// words.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Diversity {
     /// Different words used.
     pub vocabulary: usize,
@@ -31,7 +32,7 @@ impl Diversity {
     /// Of `captions`, against the captions of the training set where these are known.
     pub fn of<'a>(
         captions: impl IntoIterator<Item = &'a Sentence>,
-        training: Option<&mut dyn Iterator<Item = &'a Sentence>>,
+        training: Option<&[Sentence]>,
     ) -> Self {
         let captions: Vec<&[u32]> = captions.into_iter().map(Sentence::words).collect();
         let distinct = |order| {
@@ -39,7 +40,8 @@ impl Diversity {
             all.collect::<HashSet<u128, FxBuildHasher>>().len()
         };
         let in_training = training.map(|training| {
-            let training: HashSet<&[u32], FxBuildHasher> = training.map(Sentence::words).collect();
+            let training: HashSet<&[u32], FxBuildHasher> =
+                training.iter().map(Sentence::words).collect();
             let seen = captions.iter().filter(|words| training.contains(*words)).count();
             ratio(seen, captions.len())
         });
@@ -68,7 +70,7 @@ mod tests {
     fn counts_by_hand() {
         let captions = [vec![1, 2, 3], vec![1, 2], vec![], vec![1, 2, 3]].map(Sentence::from);
         let training = [vec![1, 2], vec![2, 3]].map(Sentence::from);
-        let diversity = Diversity::of(&captions, Some(&mut training.iter()));
+        let diversity = Diversity::of(&captions, Some(&training));
         let expected = Diversity {
             vocabulary: 3,
             in_training: Some(0.25),

@@ -1,5 +1,7 @@
 //! Files of references and results, and what is wrong with them.
 
+#![allow(clippy::unwrap_used)] // as in tests themselves
+
 use std::path::PathBuf;
 
 use caption_metrics::{Corpus, Error, References, Results};

@@ -1,5 +1,7 @@
 //! What holds for captions of any text.
 
+#![allow(clippy::unwrap_used)] // as in tests themselves
+
 use caption_metrics::{Bleu, Cider, Corpus, Metric, References, Results, RougeL, Score};
 use proptest::prelude::*;
 

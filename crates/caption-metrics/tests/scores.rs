@@ -1,5 +1,7 @@
 //! Every score against pycocoevalcap's: `golden/scores.json`, written by `golden/scores.py`.
 
+#![allow(clippy::unwrap_used)] // as in tests themselves
+
 use std::collections::BTreeMap;
 
 use caption_metrics::{
