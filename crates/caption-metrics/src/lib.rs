@@ -7,6 +7,7 @@ mod diversity;
 mod error;
 mod meteor;
 mod ngrams;
+pub mod ptb;
 mod references;
 mod results;
 mod rouge;

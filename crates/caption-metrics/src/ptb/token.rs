@@ -1,0 +1,100 @@
+//! A token as it is written.
+
+use super::chars::is_line_end;
+
+/// How the characters of a token become its text, which is in lower case always.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// As they stand.
+    Plain,
+    /// Without soft hyphens, `&amp;` as `&`.
+    Word,
+    /// Quotes and apostrophes as `` ` ``, ` `` `, `'` and `''`.
+    Quotes,
+    /// Spaces as U+00A0, so that a token is not taken for two.
+    Solid,
+    /// As [`Form::Solid`], with `-lrb-` and `-rrb-` for brackets.
+    SolidBrackets,
+    /// `1/2` for ½.
+    Fraction,
+    /// Always this.
+    Is(&'static str),
+    /// Nothing: white space, and what is left out.
+    Nothing,
+}
+
+/// The token that `text` is written as, unless coco-caption drops it.
+pub(super) fn write(text: &str, form: Form) -> Option<String> {
+    let token = match form {
+        Form::Plain => lowercase(text),
+        Form::Word if text.contains(['\u{ad}', '&']) => {
+            lowercase(&text.replace('\u{ad}', "")).replace("&amp;", "&")
+        }
+        Form::Word => lowercase(text),
+        Form::Quotes => lowercase(&ascii_quotes(text)),
+        Form::Solid => lowercase(&solid(text)),
+        Form::SolidBrackets => lowercase(&solid(text)).replace('(', "-lrb-").replace(')', "-rrb-"),
+        Form::Fraction => fraction(text).to_owned(),
+        Form::Is(token) => token.to_owned(),
+        Form::Nothing => return None,
+    };
+    (!is_dropped(&token)).then_some(token)
+}
+
+/// coco-caption's punctuation. Its list also has `-LRB-`, `-RRB-`, `-LCB-` and `-RCB-`, but by then
+/// they are in lower case: brackets stay.
+fn is_dropped(token: &str) -> bool {
+    matches!(
+        token,
+        "" | "''" | "'" | "``" | "`" | "." | "?" | "!" | "," | ":" | "-" | "--" | "..." | ";"
+    )
+}
+
+/// Java's lower case. Unlike Rust's, a sigma is final if no letter follows it in the whole token.
+fn lowercase(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
+    let is_cased = |c: char| c.is_lowercase() || c.is_uppercase();
+    let mut lower = String::with_capacity(text.len());
+    for (at, c) in text.char_indices() {
+        match c {
+            'Σ' if text[..at].contains(is_cased)
+                && !text[at + c.len_utf8()..].contains(is_cased) =>
+            {
+                lower.push('ς');
+            }
+            _ => lower.extend(c.to_lowercase()),
+        }
+    }
+    lower
+}
+
+fn ascii_quotes(text: &str) -> String {
+    let text = text.replace("&apos;", "'").replace("&quot;", "''").replace('"', "''");
+    let mut ascii = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '‘' | '‛' | '‹' | '\u{91}' => ascii.push('`'),
+            '’' | '›' | '\u{92}' => ascii.push('\''),
+            '“' | '«' | '\u{93}' => ascii.push_str("``"),
+            '”' | '»' | '\u{94}' => ascii.push_str("''"),
+            other => ascii.push(other),
+        }
+    }
+    ascii
+}
+
+fn solid(text: &str) -> String {
+    text.replace(|c| c == ' ' || is_line_end(c), "\u{a0}")
+}
+
+fn fraction(text: &str) -> &'static str {
+    match text {
+        "¼" => "1/4",
+        "½" => "1/2",
+        "¾" => "3/4",
+        "⅓" => "1/3",
+        _ => "2/3",
+    }
+}
