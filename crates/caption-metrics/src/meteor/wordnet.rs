@@ -33,8 +33,7 @@ const ENDINGS: [(&str, &str); 18] = [
 ];
 
 impl WordNet {
-    /// From the jar's lists, of two lines an entry: a word, then its synsets' numbers; a base form, then the irregular
-    /// forms of it.
+    /// From what [`WordNet::synsets`] and [`WordNet::bases`] read.
     pub(super) fn new(
         synsets: FxHashMap<Box<str>, Box<[u32]>>,
         bases: FxHashMap<Box<str>, Vec<Box<str>>>,

@@ -3,8 +3,9 @@
     pip install pycocoevalcap==1.2 && python3 meteor.py [.../captions_val2017.json]
 
 METEOR runs under Java, as pycocoevalcap runs it; the sentences reach it as they are. In meteor_coco.json every image's
-candidate is the first caption of the next image, and all its own captions are its references, in lower case, split at
-spaces and not tokenised further; of the single images' scores every 5th is kept.
+candidate is the first caption of the next image, and all its own captions are its references: `ptb` as the Java
+tokeniser cuts them, `split` in lower case and cut at spaces, which leaves METEOR's own tokenisation the more to do; of
+the single images' scores every 5th is kept.
 """
 
 import json
@@ -13,6 +14,7 @@ import random
 import sys
 
 from pycocoevalcap.meteor.meteor import Meteor
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 HERE = pathlib.Path(__file__).parent
 EVERY = 5
@@ -182,10 +184,13 @@ def coco(captions):
     coco = json.loads(pathlib.Path(captions).read_text())
     images = {image["id"]: [] for image in coco["images"]}
     for annotation in coco["annotations"]:
-        images[annotation["image_id"]].append(" ".join(annotation["caption"].lower().split()))
-    references = list(images.values())
-    corpus, scores = score([[b[0], *a] for a, b in zip(references, references[1:] + references[:1])])
-    golden = {"every": EVERY, "corpus": corpus, "images": scores[::EVERY]}
+        images[annotation["image_id"]].append({"caption": annotation["caption"]})
+    ptb = list(PTBTokenizer().tokenize(images).values())
+    split = [[" ".join(c["caption"].lower().split()) for c in captions] for captions in images.values()]
+    golden = {"every": EVERY}
+    for name, references in ("ptb", ptb), ("split", split):
+        corpus, scores = score([[b[0], *a] for a, b in zip(references, references[1:] + references[:1])])
+        golden[name] = {"corpus": corpus, "images": scores[::EVERY]}
     (HERE / "meteor_coco.json").write_text(json.dumps(golden, indent=0) + "\n")
 
 
