@@ -1,19 +1,4 @@
 //! BLEU: how much of a caption stands in its references.
-//!
-//! Papineni, Roukos, Ward and Zhu, *BLEU: a method for automatic evaluation of machine translation* (ACL 2002).
-//! With `c_n` the candidate's n-grams, each counted at most as often as in the reference that has it most, and `g_n` all
-//! of them,
-//!
-//! ```text
-//! BLEU-k = (p_1 ... p_k)^(1/k) * brevity        p_n     = (c_n + 1e-15) / (g_n + 1e-9)
-//!                                               brevity = min(1, exp(1 - 1/rho)),  rho = (c + 1e-15) / (r + 1e-9)
-//! ```
-//!
-//! where c is the candidate's length and r that of the reference nearest to it in length, the shorter of two as near.
-//! A corpus has one BLEU, not the mean of its images': c_n, g_n, c and r are summed over the images first.
-//!
-//! Kept from coco-caption: 1e-15 and 1e-9 instead of a smoothing, so that an n-gram order without a match, or too
-//! long for the caption, makes a BLEU tiny and not zero.
 
 use std::ops::Add;
 
@@ -23,6 +8,21 @@ use crate::ngrams::{ORDERS, counts, join};
 use crate::{Corpus, Metric, Score, Sentence};
 
 /// BLEU-1 to BLEU-4.
+///
+/// Papineni, Roukos, Ward and Zhu, *BLEU: a method for automatic evaluation of machine translation* (ACL 2002).
+/// With `c_n` the candidate's n-grams, each counted at most as often as in the reference that has it most, and `g_n` all
+/// of them,
+///
+/// ```text
+/// BLEU-k = (p_1 ... p_k)^(1/k) * brevity        p_n     = (c_n + 1e-15) / (g_n + 1e-9)
+///                                               brevity = min(1, exp(1 - 1/rho)),  rho = (c + 1e-15) / (r + 1e-9)
+/// ```
+///
+/// where c is the candidate's length and r that of the reference nearest to it in length, the shorter of two as near.
+/// A corpus has one BLEU, not the mean of its images': c_n, g_n, c and r are summed over the images first.
+///
+/// Kept from coco-caption: 1e-15 and 1e-9 instead of a smoothing, so that an n-gram order without a match, or too
+/// long for the caption, makes a BLEU tiny and not zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Bleu;
 

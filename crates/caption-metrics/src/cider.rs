@@ -1,23 +1,4 @@
 //! CIDEr-D and CIDEr: agreement with the references, where rare n-grams weigh more.
-//!
-//! Vedantam, Zitnick and Parikh, *CIDEr: consensus-based image description evaluation* (CVPR 2015). A sentence is a
-//! vector with an element for each n-gram w, its weight
-//!
-//! ```text
-//! g(w) = count(w) * (ln N - ln max(1, df(w)))
-//! ```
-//!
-//! where N images make up the corpus and df(w) of them have w in a reference. With h and r the vectors of candidate and
-//! reference for the n-grams of one length n, and d the difference of the two sentences' lengths,
-//!
-//! ```text
-//! CIDEr   = mean over n = 1..4 of  10 * mean over references of  h . r / |h||r|
-//! CIDEr-D = the same of            sum(min(h, r) * r) / |h||r| * exp(-d^2 / (2 * 6^2))
-//! ```
-//!
-//! Corpora have the mean of their images. Kept from coco-caption: what it prints as CIDEr is CIDEr-D; d is taken from
-//! the numbers of bigrams, so that captions of none and of one word are as long; words are not stemmed, as the paper has
-//! them; N is the number of images, not of sentences, so that of one image alone every weight and every score is 0.
 
 use std::collections::HashMap;
 
@@ -31,6 +12,25 @@ use crate::{Corpus, Metric, Score, Sentence};
 const SIGMA: f64 = 6.0;
 
 /// CIDEr-D and CIDEr.
+///
+/// Vedantam, Zitnick and Parikh, *CIDEr: consensus-based image description evaluation* (CVPR 2015). A sentence is a
+/// vector with an element for each n-gram w, its weight
+///
+/// ```text
+/// g(w) = count(w) * (ln N - ln max(1, df(w)))
+/// ```
+///
+/// where N images make up the corpus and df(w) of them have w in a reference. With h and r the vectors of candidate and
+/// reference for the n-grams of one length n, and d the difference of the two sentences' lengths,
+///
+/// ```text
+/// CIDEr   = mean over n = 1..4 of  10 * mean over references of  h . r / |h||r|
+/// CIDEr-D = the same of            sum(min(h, r) * r) / |h||r| * exp(-d^2 / (2 * 6^2))
+/// ```
+///
+/// Corpora have the mean of their images. Kept from coco-caption: what it prints as CIDEr is CIDEr-D; d is taken from
+/// the numbers of bigrams, so that captions of none and of one word are as long; words are not stemmed, though the
+/// paper stems them; N is the number of images, not of sentences, so that of one image alone every score is 0.
 #[derive(Clone, Debug, Default)]
 pub struct Cider {
     /// Of another corpus; of the references at hand where there is none.

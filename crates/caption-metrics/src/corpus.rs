@@ -29,7 +29,7 @@ pub struct Image {
 
 impl Corpus {
     /// Pairs every image's references with its result, in the references' order, and tokenises them all in parallel;
-    /// with any other `tokenize` than `ptb::tokenize` the scores are not coco-caption's.
+    /// with any other `tokenize` than [`ptb::tokenize`](crate::ptb::tokenize) the scores are not coco-caption's.
     ///
     /// # Errors
     /// [`Error::Pairing`] where the two are not of the same images; [`Error::Data`] where there is no image, or one
@@ -73,7 +73,8 @@ impl Corpus {
     }
 
     /// Tokenises captions of another corpus into the same ids, image by image: for
-    /// document frequencies and diversity.
+    /// [`DocumentFrequency`](crate::DocumentFrequency) and
+    /// [`Diversity`](crate::Diversity).
     pub fn intern<F>(&mut self, others: &References, tokenize: F) -> Vec<Vec<Sentence>>
     where
         F: Fn(&str) -> Vec<String> + Sync,

@@ -1,4 +1,38 @@
-//! The scores that image captions are compared by, equal to coco-caption's.
+//! The scores that image captions are compared by, equal to [coco-caption]'s, without Java.
+//!
+//! | Score | Metric | |
+//! |---|---|---|
+//! | `bleu_1` ... `bleu_4` | [`Bleu`] | n-grams that stand in a reference |
+//! | `rouge_l` | [`RougeL`] | the longest common subsequence |
+//! | `cider_d`, `cider` | [`Cider`] | n-grams in common with the references, the rare ones weighing more |
+//! | `meteor` | [`Meteor`] | words aligned by form, stem, synonym and paraphrase |
+//!
+//! Captions are tokenised by [`ptb`], as coco-caption has Stanford's tokeniser do it; [`Diversity`] says how varied
+//! they are. Each page has the paper, the formula, and what coco-caption makes of it.
+//!
+//! ```
+//! use caption_metrics::{Bleu, Cider, Corpus, Metric, References, Results, RougeL, ptb};
+//!
+//! # fn main() -> caption_metrics::Result<()> {
+//! let references = References::new("references", vec![
+//!     (42, vec!["A brown dog runs on the beach.".into(), "The dog's wet, and it runs.".into()]),
+//!     (7, vec!["Two cats sleep.".into()]),
+//! ]); // or References::read("captions_val2014.json".as_ref())?
+//! let results = Results::new("results", vec![(42, "a dog runs".into()), (7, "two cats".into())]);
+//! let corpus = Corpus::new(&references, &results, ptb::tokenize)?;
+//! let metrics: [&dyn Metric; 3] = [&Bleu, &RougeL, &Cider::default()];
+//! for score in metrics.iter().flat_map(|metric| metric.score(&corpus)) {
+//!     println!("{} {:.3} {:?}", score.name, score.corpus, score.images);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! BLEU, ROUGE-L, CIDEr-D and CIDEr are pycocoevalcap's to 1e-9, of a corpus and of each image. Words are numbers, and
+//! a training loop that has numbers already calls [`CiderScorer`] on them. All work is spread over the threads of
+//! rayon's pool, and the scores do not depend on how many there are.
+//!
+//! [coco-caption]: https://github.com/tylin/coco-caption
 
 mod bleu;
 mod cider;

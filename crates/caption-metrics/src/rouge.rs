@@ -1,14 +1,4 @@
 //! ROUGE-L: the longest common subsequence.
-//!
-//! Lin, *ROUGE: a package for automatic evaluation of summaries* (2004). With l the length of the longest sequence of
-//! words that stands in the candidate and in a reference in the same order, gaps allowed,
-//!
-//! ```text
-//! P = l / candidate words    R = l / reference words    F = (1 + b^2) P R / (R + b^2 P),  b = 1.2
-//! ```
-//!
-//! Kept from coco-caption: P and R are each the best over the references, not both of one reference; an empty caption
-//! counts as one empty word, which an empty reference has too. The corpus has the mean of its images.
 
 use rayon::prelude::*;
 
@@ -17,6 +7,16 @@ use crate::{Corpus, Metric, Score, Sentence};
 const BETA_SQUARED: f64 = 1.2 * 1.2;
 
 /// ROUGE-L.
+///
+/// Lin, *ROUGE: a package for automatic evaluation of summaries* (2004). With l the length of the longest sequence of
+/// words that stands in the candidate and in a reference in the same order, gaps allowed,
+///
+/// ```text
+/// P = l / candidate words    R = l / reference words    F = (1 + b^2) P R / (R + b^2 P),  b = 1.2
+/// ```
+///
+/// Kept from coco-caption: P and R are each the best over the references, not both of one reference; an empty caption
+/// counts as one empty word, which an empty reference has too. The corpus has the mean of its images.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RougeL;
 
