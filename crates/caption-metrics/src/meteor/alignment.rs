@@ -116,7 +116,8 @@ impl Path {
     /// Whether the candidate's words are free.
     fn allows(&self, choice: &Match, links: &[Link]) -> bool {
         chain(self.last, links).all(|made| {
-            made.candidate.end <= choice.candidate.start || choice.candidate.end <= made.candidate.start
+            made.candidate.end <= choice.candidate.start
+                || choice.candidate.end <= made.candidate.start
         })
     }
 
@@ -143,4 +144,106 @@ impl Path {
 fn chain<'a>(last: Option<usize>, links: &[Link<'a>]) -> impl Iterator<Item = &'a Match> {
     std::iter::successors(last.map(|last| &links[last]), |link| Some(&links[link.before?]))
         .map(|link| link.made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matched(kind: Kind, candidate: Range<usize>, reference: Range<usize>) -> Match {
+        Match { kind, candidate, reference }
+    }
+
+    /// Where in the candidate and the reference words are matched.
+    fn aligned(matches: &Matches) -> Vec<(Range<usize>, Range<usize>)> {
+        align(matches).iter().map(|m| (m.candidate.clone(), m.reference.clone())).collect()
+    }
+
+    /// Exact matches of sentences, a word a letter.
+    fn letters(candidate: &str, reference: &str) -> Matches {
+        let mut found = Vec::new();
+        for (r, b) in reference.chars().enumerate() {
+            let same = candidate.chars().enumerate().filter(|&(_, a)| a == b);
+            found.extend(same.map(|(c, _)| matched(Kind::Exact, c..c + 1, r..r + 1)));
+        }
+        Matches::of(candidate.len(), reference.len(), found)
+    }
+
+    #[test]
+    fn the_fewest_chunks_win() {
+        let matches = letters("xaxb", "axb");
+        let made = align(&matches);
+        assert_eq!(chunks(&made), 1);
+        assert_eq!(made[1].candidate, 2..3);
+        assert_eq!(chunks(&align(&letters("abc", "cab"))), 2);
+        assert_eq!(chunks(&align(&letters("abc", "axc"))), 2);
+        assert_eq!(chunks(&[]), 0);
+    }
+
+    #[test]
+    fn phrases_win_over_fewer_words_and_exclude_one_another() {
+        let phrase = matched(Kind::Paraphrase, 0..4, 0..4);
+        let words = [(Kind::Exact, 0), (Kind::Exact, 3)];
+        let words = words.map(|(kind, at)| matched(kind, at..at + 1, at..at + 1));
+        // four half words of each sentence are as many as two whole ones, in fewer chunks
+        let matches = Matches::of(4, 4, [vec![phrase.clone()], words.to_vec()].concat());
+        assert_eq!(aligned(&matches), [(0..4, 0..4)]);
+        let more = [words.to_vec(), vec![matched(Kind::Exact, 1..2, 1..2), phrase]].concat();
+        assert_eq!(align(&Matches::of(4, 4, more)).len(), 3);
+    }
+
+    #[test]
+    fn words_that_are_not_exact_count_nothing_alone() {
+        // of two that could be matched with one word the exact one is
+        let stem = matched(Kind::Stem, 0..1, 0..1);
+        let exact = matched(Kind::Exact, 1..2, 0..1);
+        assert_eq!(aligned(&Matches::of(2, 1, vec![stem.clone(), exact])), [(1..2, 0..1)]);
+        // a stem in a chunk of its own is not made where there is a choice
+        let other = matched(Kind::Stem, 2..3, 0..1);
+        assert_eq!(aligned(&Matches::of(3, 1, vec![stem.clone(), other])), []);
+        assert_eq!(aligned(&Matches::of(3, 1, vec![stem])), [(0..1, 0..1)]);
+    }
+
+    /// The most words, and with them the fewest chunks, that any choice of matches gives.
+    fn best(choices: &[Match], made: &[&Match]) -> (usize, Reverse<usize>) {
+        let Some((first, rest)) = choices.split_first() else {
+            let mut made = made.to_vec();
+            made.sort_by_key(|made| made.reference.start);
+            return (made.len(), Reverse(chunks(&made)));
+        };
+        let without = best(rest, made);
+        let free =
+            made.iter().all(|m| m.candidate != first.candidate && m.reference != first.reference);
+        if free { without.max(best(rest, &[made, &[first]].concat())) } else { without }
+    }
+
+    proptest! {
+        #[test]
+        fn short_sentences_have_the_best_alignment(candidate in "[abc]{0,3}", reference in "[abc]{0,3}") {
+            // fewer paths than the beam holds
+            let matches = letters(&candidate, &reference);
+            let all: Vec<_> =
+                (0..reference.len()).flat_map(|at| matches.starting_at(at)).cloned().collect();
+            let made = align(&matches);
+            prop_assert_eq!((made.len(), Reverse(chunks(&made))), best(&all, &[]));
+        }
+
+        #[test]
+        fn no_word_is_matched_twice(spans in prop::collection::vec((0..9_usize, 0..9_usize, 1..4_usize, 1..4_usize), 0..40)) {
+            let found = spans.into_iter().map(|(c, r, candidate, reference)| {
+                matched(Kind::Paraphrase, c..c + candidate, r..r + reference)
+            });
+            let matches = Matches::of(12, 12, found.collect());
+            for pair in align(&matches).windows(2) {
+                prop_assert!(pair[0].reference.end <= pair[1].reference.start);
+            }
+            let mut candidate: Vec<_> = align(&matches).iter().map(|m| m.candidate.clone()).collect();
+            candidate.sort_by_key(|range| range.start);
+            prop_assert!(candidate.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        }
+    }
 }

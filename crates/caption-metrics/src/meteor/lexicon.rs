@@ -27,7 +27,11 @@ pub(super) struct Entry {
 
 impl Lexicon {
     /// Looks all `words` up.
-    pub(super) fn new(words: Words, wordnet: &WordNet, function_words: &FxHashSet<Box<str>>) -> Self {
+    pub(super) fn new(
+        words: Words,
+        wordnet: &WordNet,
+        function_words: &FxHashSet<Box<str>>,
+    ) -> Self {
         let stemmer = Stemmer::create(Algorithm::English);
         let entries = (0..words.len() as u32)
             .into_par_iter()
@@ -57,4 +61,18 @@ impl Lexicon {
 /// Java's `String.hashCode`, by which METEOR compares words: two of a few billion pairs of long words share theirs.
 fn key(word: &str) -> i32 {
     word.encode_utf16().fold(0, |hash: i32, unit| hash.wrapping_mul(31).wrapping_add(unit.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_javas_hash_codes() {
+        assert_eq!(key(""), 0);
+        assert_eq!(key("hello"), 99_162_322);
+        assert_eq!(key("photographer"), 282_294_281);
+        assert_eq!(key("\u{1f600}"), 1_772_899);
+        assert_eq!(key("lugavohum"), key("mimihummi"));
+    }
 }

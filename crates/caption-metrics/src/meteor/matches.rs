@@ -42,19 +42,14 @@ impl Matches {
         lexicon: &Lexicon,
         paraphrases: &Paraphrases,
     ) -> Self {
-        let mut matches = Self {
-            found: Vec::new(),
-            candidate_cover: vec![0; candidate.len()],
-            reference_cover: vec![0; reference.len()],
-        };
+        let mut matches = Self::none(candidate.len(), reference.len());
         let (candidates, references) = (lexicon.entries(candidate), lexicon.entries(reference));
         matches.words(Kind::Exact, &candidates, &references, |a, b| a.key == b.key);
         if candidates.iter().map(|word| word.key).eq(references.iter().map(|word| word.key)) {
             return matches;
         }
-        matches.words(Kind::Stem, &candidates, &references, |a, b| {
-            a.stem == b.stem && a.key != b.key
-        });
+        matches
+            .words(Kind::Stem, &candidates, &references, |a, b| a.stem == b.stem && a.key != b.key);
         matches.words(Kind::Synonym, &candidates, &references, |a, b| {
             a.key != b.key && intersect(&a.synsets, &b.synsets)
         });
@@ -66,6 +61,24 @@ impl Matches {
         });
         matches.found.sort_by_key(|found| found.reference.start);
         matches
+    }
+
+    /// Matches of sentences of these lengths, for tests.
+    #[cfg(test)]
+    pub(super) fn of(candidate: usize, reference: usize, found: Vec<Match>) -> Self {
+        let mut matches = Self::none(candidate, reference);
+        found.into_iter().for_each(|found| matches.add(found));
+        matches.found.sort_by_key(|found| found.reference.start);
+        matches
+    }
+
+    /// No match of sentences of these lengths.
+    fn none(candidate: usize, reference: usize) -> Self {
+        Self {
+            found: Vec::new(),
+            candidate_cover: vec![0; candidate],
+            reference_cover: vec![0; reference],
+        }
     }
 
     /// Those that begin at this word of the reference.

@@ -21,26 +21,30 @@ use self::jar::Jar;
 use self::lexicon::Lexicon;
 use self::matches::Matches;
 use self::normalizer::Normalizer;
-use self::paraphrases::{Paraphrases, Table};
+use self::paraphrases::Table;
 use self::statistics::Statistics;
 use self::wordnet::WordNet;
 
-/// METEOR 1.5 for English: words are matched by their form, stem, synonyms and paraphrases, and a caption's score is
-/// F = PR / (αP + (1 - α)R), less a penalty γ (chunks / matches)^β for words out of order, with its best reference.
+/// METEOR 1.5 for English: words are matched by form, stem, synonym and paraphrase; a caption has the score
+/// F (1 - γ (chunks / matches)^β), F = PR / (αP + (1 - α)R), with the reference that gives the most. Scores are the Java
+/// program's to 1e-12, of a corpus and of each image.
 ///
-/// P and R are the shares of the caption's and the reference's words that are matched; a match counts 1, .6, .8 or .6
-/// by its kind, and a content word δ where a function word counts 1 - δ (α = .85, β = .2, γ = .6, δ = .75). The
-/// corpus' score is the formula applied to the sums of all images' counts, which is not the mean of their scores.
+/// P and R are the matched shares of the caption's words and of the reference's. A match counts 1, .6, .8 or .6 by its
+/// kind, a content word δ, a function word 1 - δ; chunks are runs of matches in one order. α = .85, β = .2, γ = .6,
+/// δ = .75. The corpus has the score of all images' counts together, which is not the mean of their scores.
 ///
-/// Which words match which is a search, and the search is Java METEOR's, with what is odd in it:
-/// a beam of 40 paths over the reference's words; matches other than exact ones count half there, rounded down, so that
-/// a stem or synonym counts nothing until ties are broken by chunks; a path's distance is added to the path that goes
-/// without the match. Words are compared by Java's 32-bit `hashCode`. A caption without a mistake adds no chunk to the
-/// corpus' sum.
+/// # Quirks
+/// Which of the possible matches are made is a search, and this one's choices are those of the Java program:
+///
+/// - 40 paths go on from a word to the next; a match that is not exact counts half its words there, rounded down, so
+///   that a stem or synonym counts nothing; and a match's distance is added to the paths without it.
+/// - Words are the same if their 32-bit `hashCode` is.
+/// - A caption is tokenised once more: "man-made" is two words, "a.m." is "am", but of "a,b,c" one comma is cut off.
+/// - A caption matched whole and in order adds no chunk to the corpus, and `|||` parts a reference into two.
 ///
 /// # Data
-/// WordNet's synsets and the paraphrase table are not part of this crate: [`Meteor::load`] reads them from where pip's
-/// `pycocoevalcap` has them. No Java is run.
+/// WordNet's synsets and the paraphrase table are not part of this crate: [`Meteor::load`] reads them from files that
+/// Python's package brings. Java is not needed.
 pub struct Meteor {
     normalizer: Normalizer,
     function_words: FxHashSet<Box<str>>,
@@ -50,7 +54,10 @@ pub struct Meteor {
 
 impl Meteor {
     /// Reads METEOR's data from `dir`, which holds `meteor-1.5.jar` and `data/paraphrase-en.gz` as the directory
-    /// `pycocoevalcap/meteor` in Python's site-packages does. Takes about a second, and 100 MB of memory.
+    /// `pycocoevalcap/meteor` in Python's site-packages does.
+    ///
+    /// The table's five million entries take about a second and 100 MB of memory; [`Meteor::score`](Metric::score)
+    /// looks only at those made of the corpus' words. Whoever scores often loads once.
     ///
     /// # Errors
     /// Name the file that is missing or damaged.
@@ -59,9 +66,8 @@ impl Meteor {
         let mut jar = Jar::open(&dir.join("meteor-1.5.jar"))?;
         Ok(Self {
             normalizer: jar.read("nonbreaking/english.prefixes", |t| Ok(Normalizer::new(t)))?,
-            function_words: jar.read("function/english.words", |t| {
-                Ok(t.lines().map(Into::into).collect())
-            })?,
+            function_words: jar
+                .read("function/english.words", |t| Ok(t.lines().map(Into::into).collect()))?,
             wordnet: WordNet::new(
                 jar.read("synonym/english.synsets", WordNet::synsets)?,
                 jar.read("synonym/english.exceptions", WordNet::bases)?,
@@ -70,60 +76,60 @@ impl Meteor {
         })
     }
 
-    /// Of each image, the counts with the reference that gives the best score, the first of equals.
+    /// Of each image, the counts with the reference that gives the best score; with the first of several.
     fn statistics(&self, corpus: &Corpus) -> Vec<Statistics> {
+        let (words, images) = self.normalize(corpus);
+        let lexicon = Lexicon::new(words, &self.wordnet, &self.function_words);
+        let paraphrases = self.paraphrases.among(lexicon.words());
+        let compare = |candidate: &[u32], reference: &[u32]| {
+            let matches = Matches::find(candidate, reference, &lexicon, &paraphrases);
+            let made = align(&matches);
+            Statistics::new(&lexicon.entries(candidate), &lexicon.entries(reference), &made)
+        };
+        images
+            .par_iter()
+            .map(|Image { candidate, references }| {
+                let all = references.iter().map(|reference| compare(candidate, reference));
+                all.reduce(|best, next| if next.score() > best.score() { next } else { best })
+                    .unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// The captions in METEOR's words.
+    fn normalize(&self, corpus: &Corpus) -> (Words, Vec<Image>) {
         let normalized: Vec<(Vec<String>, Vec<Vec<String>>)> = corpus
             .images()
             .par_iter()
             .map(|image| {
                 let line = |sentence| corpus.words().tokens(sentence).collect::<Vec<_>>().join(" ");
-                // what coco-caption does to candidates, and what METEOR makes of references with its separator
+                // as pycocoevalcap hands them over, in a line between |||
                 let candidate = line(&image.candidate).replace("|||", "").replace("  ", " ");
-                let references = image.references.iter().map(line).collect::<Vec<_>>();
+                let references: Vec<_> = image.references.iter().map(line).collect();
                 let references = references.iter().flat_map(|line| line.split("|||"));
-                (
-                    self.normalizer.words(&candidate),
-                    references.map(|line| self.normalizer.words(line)).collect(),
-                )
+                let references = references.map(|line| self.normalizer.words(line)).collect();
+                (self.normalizer.words(&candidate), references)
             })
             .collect();
         let mut words = Words::default();
         let mut ids = |sentence: Vec<String>| -> Vec<u32> {
             sentence.iter().map(|word| words.intern(word)).collect()
         };
-        let images: Vec<(Vec<u32>, Vec<Vec<u32>>)> = normalized
+        let images = normalized
             .into_iter()
-            .map(|(candidate, references)| {
-                (ids(candidate), references.into_iter().map(&mut ids).collect())
+            .map(|(candidate, references)| Image {
+                candidate: ids(candidate),
+                references: references.into_iter().map(&mut ids).collect(),
             })
             .collect();
-        let lexicon = Lexicon::new(words, &self.wordnet, &self.function_words);
-        let paraphrases = self.paraphrases.among(lexicon.words());
-        images
-            .par_iter()
-            .map(|(candidate, references)| {
-                let with = |reference| compare(candidate, reference, &lexicon, &paraphrases);
-                let mut best = Statistics::default();
-                for (position, reference) in references.iter().enumerate() {
-                    let counts = with(reference);
-                    if position == 0 || counts.score() > best.score() {
-                        best = counts;
-                    }
-                }
-                best
-            })
-            .collect()
+        (words, images)
     }
 }
 
-fn compare(
-    candidate: &[u32],
-    reference: &[u32],
-    lexicon: &Lexicon,
-    paraphrases: &Paraphrases,
-) -> Statistics {
-    let matches = Matches::find(candidate, reference, lexicon, paraphrases);
-    Statistics::new(&lexicon.entries(candidate), &lexicon.entries(reference), &align(&matches))
+/// An image's captions as word ids.
+struct Image {
+    candidate: Vec<u32>,
+    references: Vec<Vec<u32>>,
 }
 
 impl Metric for Meteor {

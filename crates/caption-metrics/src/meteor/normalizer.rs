@@ -36,7 +36,8 @@ impl Normalizer {
         let mut out = String::with_capacity(line.len() + 8);
         for (position, &word) in words.iter().enumerate() {
             let next = words.get(position + 1).and_then(|word| word.bytes().next());
-            match word.strip_suffix('.').filter(|stem| !stem.is_empty() && !word.starts_with("..")) {
+            match word.strip_suffix('.').filter(|stem| !stem.is_empty() && !word.starts_with(".."))
+            {
                 Some(stem) if stem.contains('.') && stem.contains(is_letter) => {
                     out.extend(word.chars().filter(|&c| c != '.'));
                 }
@@ -157,4 +158,36 @@ fn tokens(line: &str) -> impl Iterator<Item = &str> {
 /// As Java's `String.trim`: control characters too.
 fn trim(line: &str) -> &str {
     line.trim_matches(|c| c <= ' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Against what the jar's `edu.cmu.meteor.util.Normalizer en true` printed, in lower case.
+    #[test]
+    fn words_are_the_jars() {
+        let normalizer = Normalizer::new("# titles\nMr\n\nNo #NUMERIC_ONLY# \n");
+        for (line, expected) in [
+            ("A man's dog doesn't bark.", "a man 's dog doesn 't bark ."),
+            ("rock 'n' roll, o'clock, '90s", "rock ' n ' roll , o 'clock , ' 90s"),
+            ("1990's, dogs' 's", "1990 's , dogs ' ' s"),
+            ("one-two-three black--white x – y", "one two three black white x - y"),
+            ("a-b-c", "a b-c"),
+            ("Well... no.. 3.5 km, 1,000 a,b,c", "well ... no .. 3.5 km , 1,000 a , b,c"),
+            (
+                "Mr. Fox left. He came on No. 5, No. He.",
+                "mr. fox left . he came on no. 5 , no . he .",
+            ),
+            ("u.s. base", "us base"),
+            ("“big” ''small'' `this’", "\" big \" \" small \" ' this '"),
+            ("cut 1\u{a0}1/2 inches #1 (x) a|b", "cut 1 1 / 2 inches # 1 ( x ) a | b"),
+            ("café-Ünï привет-мир 犬が走る", "café ünï привет мир 犬 が 走 る"),
+            ("a\u{b}b \u{1} c", "a\u{b}b \u{1} c"),
+            ("\u{1} c \u{2}", "c"),
+            ("", ""),
+        ] {
+            assert_eq!(normalizer.words(line).join(" "), expected, "{line}");
+        }
+    }
 }

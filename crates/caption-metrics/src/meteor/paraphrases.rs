@@ -139,6 +139,7 @@ impl<R: Read> Lines<R> {
 
     /// The next line without the space at its end, which stays valid until the next call.
     fn next(&mut self) -> io::Result<Option<&[u8]>> {
+        self.number += 1;
         let mut searched = 0;
         let length = loop {
             let ready = &self.buffer[self.ready.clone()];
@@ -155,7 +156,6 @@ impl<R: Read> Lines<R> {
         }
         let line = self.ready.start..self.ready.start + length;
         self.ready.start = (line.end + 1).min(self.ready.end);
-        self.number += 1;
         Ok(Some(self.buffer[line].trim_ascii_end()))
     }
 

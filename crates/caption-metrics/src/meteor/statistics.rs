@@ -88,8 +88,11 @@ impl Side {
 
     fn matched(&mut self, found: &Match, words: &[&Entry]) {
         for word in words {
-            let matched =
-                if word.is_function { &mut self.function_matched } else { &mut self.content_matched };
+            let matched = if word.is_function {
+                &mut self.function_matched
+            } else {
+                &mut self.content_matched
+            };
             matched[found.kind as usize] += 1;
         }
     }

@@ -33,8 +33,7 @@ const ENDINGS: [(&str, &str); 18] = [
 ];
 
 impl WordNet {
-    /// From the jar's lists, of two lines an entry: a word, then its synsets' numbers; a base form, then the irregular
-    /// forms of it.
+    /// From what [`WordNet::synsets`] and [`WordNet::bases`] read.
     pub(super) fn new(
         synsets: FxHashMap<Box<str>, Box<[u32]>>,
         bases: FxHashMap<Box<str>, Vec<Box<str>>>,
@@ -100,6 +99,36 @@ fn pairs(text: &str) -> impl Iterator<Item = Result<(&str, &str), String>> {
     let mut lines = text.lines();
     std::iter::from_fn(move || {
         let first = lines.next()?;
-        Some(lines.next().map(|second| (first, second)).ok_or_else(|| format!("ends after {first}")))
+        Some(
+            lines.next().map(|second| (first, second)).ok_or_else(|| format!("ends after {first}")),
+        )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base_forms_bring_their_synsets() {
+        let synsets = "car\n2 1\nfireman\n3\nglass\n4\nglas\n5\nbake\n6\nbak\n7\nsee\n8\nsaw\n9\nas\n10\na\n11";
+        let wordnet = WordNet::new(
+            WordNet::synsets(synsets).unwrap(),
+            WordNet::bases("see\nsaw seen\nsaw\nsaw").unwrap(),
+        );
+        for (word, expected) in [
+            ("car", &[1, 2][..]),
+            ("cars", &[1, 2]),
+            ("firemen", &[3]),
+            ("glasses", &[4]),
+            ("glass", &[4]),  // no base form ends in "ss"
+            ("baking", &[6]), // the first rule that gives a known word
+            ("seen", &[8]),   // irregular
+            ("saw", &[8, 9]), // a word, and an irregular form of two
+            ("as", &[10]),    // too short
+            ("bus", &[]),
+        ] {
+            assert_eq!(*wordnet.synsets_of(word), *expected, "{word}");
+        }
+    }
 }
