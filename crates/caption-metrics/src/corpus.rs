@@ -1,6 +1,7 @@
 //! Results paired with their references, tokenised.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use crate::error::first;
 use crate::{Error, References, Result, Results, Sentence, Words};
@@ -26,25 +27,25 @@ pub struct Image {
 }
 
 impl Corpus {
-    /// Pairs every image's references with its result, in the references' order, and tokenises them all in parallel;
-    /// with any other `tokenize` than [`ptb::tokenize`](crate::ptb::tokenize) the scores are not coco-caption's.
+    /// Pairs every image's references with its result, in the references' order.
+    ///
+    /// `tokenize` is given all references, then all results, as coco-caption gives them to its tokeniser, with the part
+    /// of them that it is to tokenise; parts are done in parallel. With any other than
+    /// [`ptb::tokenize_part`](crate::ptb::tokenize_part) the scores are not coco-caption's.
     ///
     /// # Errors
     /// [`Error::Pairing`] where the two are not of the same images; [`Error::Data`] where there is no image, or one
     /// has no reference or comes twice.
-    pub fn new<F>(references: &References, results: &Results, tokenize: F) -> Result<Self>
+    pub fn new<'a, F>(references: &'a References, results: &'a Results, tokenize: F) -> Result<Self>
     where
-        F: Fn(&str) -> Vec<String> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
     {
         check(references)?;
         let results = pair(references, results)?;
         let mut words = Words::default();
-        let written = references.images().iter().flat_map(|(_, captions)| captions);
-        let captions: Vec<&str> = written.map(String::as_str).chain(results).collect();
-        let mut sentences = words.sentences(&captions, tokenize);
-        let candidates = sentences.split_off(sentences.len() - references.images().len());
-        let references = group(references, sentences);
-        let images = references
+        let sentences = read(&mut words, references, &tokenize);
+        let candidates = words.sentences(&results, tokenize);
+        let images = sentences
             .zip(candidates)
             .map(|((id, references), candidate)| Image { id, references, candidate })
             .collect();
@@ -62,25 +63,27 @@ impl Corpus {
     }
 
     /// Tokenises captions of another corpus into the same ids, image by image: for
-    /// [`DocumentFrequency`](crate::DocumentFrequency) and
-    /// [`Diversity`](crate::Diversity).
-    pub fn intern<F>(&mut self, others: &References, tokenize: F) -> Vec<Vec<Sentence>>
+    /// [`DocumentFrequency`](crate::DocumentFrequency) and [`Diversity`](crate::Diversity).
+    pub fn intern<'a, F>(&mut self, others: &'a References, tokenize: F) -> Vec<Vec<Sentence>>
     where
-        F: Fn(&str) -> Vec<String> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
     {
-        let captions = others.images().iter().flat_map(|(_, captions)| captions);
-        let captions: Vec<&str> = captions.map(String::as_str).collect();
-        let sentences = self.words.sentences(&captions, tokenize);
-        group(others, sentences).map(|(_, sentences)| sentences).collect()
+        read(&mut self.words, others, &tokenize).map(|(_, sentences)| sentences).collect()
     }
 }
 
-/// Each image's id with its sentences, of the sentences of all images.
-fn group(
-    references: &References,
-    sentences: Vec<Sentence>,
-) -> impl Iterator<Item = (i64, Vec<Sentence>)> {
-    let mut sentences = sentences.into_iter();
+/// Each image's id and tokenised captions.
+fn read<'a, F>(
+    words: &mut Words,
+    references: &'a References,
+    tokenize: &F,
+) -> impl Iterator<Item = (i64, Vec<Sentence>)> + use<'a, F>
+where
+    F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+{
+    let captions = references.images().iter().flat_map(|(_, captions)| captions);
+    let captions: Vec<&str> = captions.map(String::as_str).collect();
+    let mut sentences = words.sentences(&captions, tokenize).into_iter();
     references
         .images()
         .iter()

@@ -18,8 +18,9 @@ mod join;
 mod lexer;
 mod token;
 
+use std::ops::Range;
+
 pub use join::join;
-use rayon::prelude::*;
 
 /// The words of a caption that stands alone, or before one that does not matter.
 ///
@@ -40,17 +41,29 @@ pub fn tokenize(caption: &str) -> Vec<String> {
 /// full stop: `sign with a K.` ends in `k`, elsewhere in `k.`. `No.` keeps it before a caption that
 /// begins with a digit. And nothing follows the last caption: if it ends in `they're`, its last two
 /// words are `they` and `re`.
-pub fn tokenize_lines<S: AsRef<str> + Sync>(captions: &[S]) -> Vec<Vec<String>> {
+pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
+    tokenize_part(captions, 0..captions.len())
+}
+
+/// What [`tokenize_lines`] makes of a part of the captions, which may be done apart from the others.
+///
+/// # Panics
+/// Where there are not so many captions.
+pub fn tokenize_part<S: AsRef<str>>(captions: &[S], part: Range<usize>) -> Vec<Vec<String>> {
+    // the grammar looks past blank captions at the next one, and at the end of its line
+    let after = &captions[part.end..];
+    let next = after.iter().position(|caption| !caption.as_ref().trim().is_empty());
+    let seen = next.map_or(after.len(), |next| after.len().min(next + 2));
     let mut file = Vec::new();
-    let mut starts = Vec::with_capacity(captions.len());
-    for caption in captions {
+    let mut starts = Vec::with_capacity(part.len() + seen);
+    for caption in &captions[part.start..part.end + seen] {
         if !starts.is_empty() {
             file.push(b'\n');
         }
         starts.push(file.len());
         file.extend(bytes(caption.as_ref()));
     }
-    captions
+    captions[part]
         .iter()
         .zip(starts)
         .map(|(caption, start)| line(caption.as_ref(), &file[start..]))
