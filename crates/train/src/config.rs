@@ -131,8 +131,12 @@ pub struct TrainConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// The split whose loss decides which epoch is best.
+    /// The split that decides which epoch is best.
     pub split: Split,
+    /// What tells the best epoch, in `split`.
+    pub metric: Metric,
+    /// The width of the beam that `cider_d` captions the images with.
+    pub beam: usize,
     /// The run ends after so many epochs one after the other that were not the best so far; none: never.
     pub patience: Option<u64>,
 }
@@ -158,6 +162,26 @@ pub enum OptimizerKind {
     AdamW,
     /// Gradient descent, with momentum where it is not 0.
     Sgd,
+}
+
+/// What tells the best epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The mean negative log likelihood per word; the lowest is the best.
+    Loss,
+    /// coco-caption's CIDEr-D of the captions that beam search writes; the highest is the best.
+    CiderD,
+}
+
+impl Metric {
+    /// Whether `value` is better than `best`.
+    pub fn better(self, value: f64, best: f64) -> bool {
+        match self {
+            Self::Loss => value < best,
+            Self::CiderD => value > best,
+        }
+    }
 }
 
 /// Which weights decay.
@@ -247,7 +271,7 @@ impl Default for TrainConfig {
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { split: Split::Val, patience: None }
+        Self { split: Split::Val, metric: Metric::Loss, beam: 3, patience: None }
     }
 }
 

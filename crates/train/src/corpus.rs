@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 use crate::config::DataConfig;
+use crate::evaluation::Evaluation;
 
 /// The words, the captions to learn from and those to choose by.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Corpus {
     pub train: Examples,
     /// To choose by.
     pub eval: Examples,
+    /// The images of `eval` with their captions as written.
+    pub eval_images: Evaluation,
     /// SHA-256 over the image ids and captions of both, in hexadecimal.
     pub sha256: String,
 }
@@ -99,7 +102,10 @@ impl Corpus {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Ok(Self { vocab, train, eval, sha256 })
+        let images = chosen.records.iter();
+        let images = images.map(|(record, row)| (record.id, *row, record.captions.clone()));
+        let eval_images = Evaluation::new(data.dataset.display().to_string(), images.collect());
+        Ok(Self { vocab, train, eval, eval_images, sha256 })
     }
 }
 

@@ -12,6 +12,9 @@ pub enum Error {
     /// Files, data and settings.
     #[error(transparent)]
     Data(#[from] nic_data::Error),
+    /// The captions cannot be scored.
+    #[error(transparent)]
+    Scores(#[from] caption_metrics::Error),
     /// The loss or the gradients are no longer numbers.
     #[error(
         "{what} is {value} at step {step}{kept}; try a lower train.learning_rate or train.clip_norm"
@@ -56,6 +59,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Data(error) => error.exit_code(),
+            Self::Scores(_) => 2,
             Self::Diverged { .. } => 1,
             Self::Differs { .. } => 2,
         }

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod corpus;
 mod error;
+mod evaluation;
 pub mod gradients;
 mod host;
 pub mod interrupt;

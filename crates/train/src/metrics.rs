@@ -23,6 +23,9 @@ pub struct Row {
     pub val_loss: f64,
     /// e to the power of `val_loss`.
     pub val_perplexity: f64,
+    /// CIDEr-D of the evaluation split's captions, where it tells the best epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_cider_d: Option<f64>,
     /// Of the epoch's last step.
     pub learning_rate: f64,
     /// Words trained on, END included, a second of training in this process.

@@ -128,6 +128,7 @@ pub(crate) fn check(config: &Config, path: &Path) -> Result<()> {
         &"train",
         "val or test (the training split cannot tell which epoch is best)",
     )?;
+    require((1..=1000).contains(&eval.beam), "eval.beam", &eval.beam, "1 to 1000")?;
     require(
         eval.patience != Some(0),
         "eval.patience",

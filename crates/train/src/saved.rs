@@ -25,8 +25,8 @@ pub struct Progress {
     pub loss_sum: f64,
     /// How many words that are.
     pub tokens: u64,
-    /// The lowest validation loss.
-    pub best_loss: f64,
+    /// The best value of `eval.metric`; none before the first epoch's end.
+    pub best: Option<f64>,
     /// The epoch that reached it, counted from 1; 0 before the first.
     pub best_epoch: u64,
     /// Epochs that were not the best so far.
@@ -66,7 +66,7 @@ impl Default for Progress {
             step: 0,
             loss_sum: 0.0,
             tokens: 0,
-            best_loss: f64::INFINITY,
+            best: None,
             best_epoch: 0,
             drops: 0,
         }

@@ -8,10 +8,10 @@ use std::time::Instant;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use nic_core::{Checkpoint, Decoder, DecoderConfig, EncoderSpec, Training};
+use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Training};
 use nic_data::Features;
 
-use crate::config::Config;
+use crate::config::{Config, Metric};
 use crate::corpus::Corpus;
 use crate::gradients::{self, Clip};
 use crate::metrics::{self, Row};
@@ -204,6 +204,14 @@ impl Trainer {
         }
         let train_seconds = start.elapsed().as_secs_f64();
         let Some(val_loss) = self.validate(stop)? else { return Ok(None) };
+        let metric = self.config.eval.metric;
+        let (value, val_cider_d) = match metric {
+            Metric::Loss => (val_loss, None),
+            Metric::CiderD => match self.cider_d(stop)? {
+                Some(score) => (score, Some(score)),
+                None => return Ok(None),
+            },
+        };
 
         let p = &mut self.progress;
         let row = Row {
@@ -212,15 +220,16 @@ impl Trainer {
             train_loss: p.loss_sum / p.tokens as f64,
             val_loss,
             val_perplexity: val_loss.exp(),
+            val_cider_d,
             learning_rate: self.schedule.rate(p.step - 1, p.drops),
             tokens_per_second: tokens as f64 / train_seconds,
             seconds: start.elapsed().as_secs_f64(),
         };
-        let best = val_loss < p.best_loss;
+        let best = p.best.is_none_or(|best| metric.better(value, best));
         p.epoch += 1;
         (p.batch, p.loss_sum, p.tokens) = (0, 0.0, 0);
         if best {
-            (p.best_loss, p.best_epoch) = (val_loss, p.epoch);
+            (p.best, p.best_epoch) = (Some(value), p.epoch);
         } else {
             p.drops += 1;
         }
@@ -292,6 +301,22 @@ impl Trainer {
             tokens += captions.tokens();
         }
         self.number("the validation loss", sum / tokens as f64, self.progress.step).map(Some)
+    }
+
+    /// CIDEr-D of the evaluation split; none where `stop` came first.
+    fn cider_d(&self, stop: &AtomicBool) -> Result<Option<f64>> {
+        let beam = BeamSearch {
+            max_len: self.config.data.max_len,
+            ..BeamSearch::new(self.config.eval.beam)
+        };
+        self.corpus.eval_images.cider_d(
+            &self.frozen,
+            &self.corpus.vocab,
+            &self.features,
+            &beam,
+            &self.device,
+            stop,
+        )
     }
 
     fn number(&self, what: &'static str, value: f64, step: u64) -> Result<f64> {

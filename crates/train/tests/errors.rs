@@ -29,6 +29,8 @@ fn settings_that_make_no_sense_name_the_key() {
         ("train.scheduled_sampling=1.1", "train.scheduled_sampling is 1.1, expected 0 to 1"),
         ("train.sampling_epochs=-1", "train.sampling_epochs is -1, expected a number, at least 0"),
         ("train.decay=most", "unknown value `most`"),
+        ("eval.metric=cider", "unknown value `cider`; did you mean `cider_d`?"),
+        ("eval.beam=0", "eval.beam is 0, expected 1 to 1000"),
         ("eval.patience=0", "eval.patience is 0, expected at least 1"),
         ("model.hidden_dim=0", "model.hidden_dim is 0, expected 1 to 65536"),
         ("model.embed_dim=99999999999", "model.embed_dim is 99999999999, expected 1 to 65536"),

@@ -6,8 +6,9 @@ mod common;
 use std::fs;
 
 use candle_core::Device;
+use caption_metrics::{Cider, Corpus, Metric, References, Results, ptb};
 use common::World;
-use nic_core::{Checkpoint, Generate, Greedy, Vocab};
+use nic_core::{BeamSearch, Checkpoint, Generate, Greedy, Vocab};
 
 #[test]
 fn learns_and_reports() {
@@ -277,4 +278,43 @@ fn every_option_trains_and_resumes() {
         let error = world.refused(&[&set[..], &[&format!("{key}={value}")]].concat());
         assert!(error.contains(&format!("  {key}: was ")), "{error}");
     }
+}
+
+/// The score of the best epoch is that of the captions which its checkpoint writes, and no other epoch's is higher.
+#[test]
+fn cider_d_can_choose_the_best_epoch() {
+    let world = World::new();
+    let ran = world.done(&[
+        "eval.metric=cider_d",
+        "eval.beam=2",
+        "train.epochs=24",
+        "model.dropout=0",
+        "model.hidden_dim=32",
+        "model.embed_dim=32",
+    ]);
+    let scores: Vec<f64> =
+        world.metrics("run").iter().map(|row| row["val_cider_d"].as_f64().unwrap()).collect();
+    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    assert!(best > 3.0 && scores[0] < best, "{scores:?}");
+    let epoch = scores.iter().position(|&score| score == best).unwrap() + 1;
+    assert_eq!(ran.out, format!("best validation CIDEr-D {best:.4} (epoch {epoch}): run/best\n"));
+
+    let checkpoint = Checkpoint::load(&world.path("run/best"), &Device::Cpu).unwrap();
+    let (ids, features) = common::features(9, |id| id > 40);
+    let found = BeamSearch::new(2).generate(&checkpoint.decoder().unwrap(), &features).unwrap();
+    let texts = found.iter().map(|found| checkpoint.vocab.decode(&found[0].words));
+    let results = Results::new("results", ids.iter().copied().zip(texts).collect());
+    let references = ids.iter().map(|&id| {
+        let (colour, thing) = common::shown(id);
+        (
+            id,
+            vec![
+                format!("A {colour} {thing}."),
+                format!("There is a {thing}, and it is {colour}!"),
+            ],
+        )
+    });
+    let references = References::new("references", references.collect());
+    let corpus = Corpus::new(&references, &results, ptb::tokenize_part).unwrap();
+    assert_eq!(Cider::default().score(&corpus)[0].corpus, best);
 }
