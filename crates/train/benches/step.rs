@@ -54,7 +54,7 @@ fn step(c: &mut Criterion) {
         let frozen = decoder.detach();
         let mut optimizer = Optimizer::new(&TrainConfig::default(), &vars).unwrap();
         let (features, captions) = batch(words, rng);
-        let mut loss = |rng: &mut ChaCha8Rng| {
+        let loss = |rng: &mut ChaCha8Rng| {
             let dropout = ModelConfig::default().dropout();
             let training = Training { dropout, label_smoothing: 0.0, rng };
             decoder.loss(&features, &captions, Some(training)).unwrap()

@@ -14,7 +14,7 @@ pub enum Error {
     Data(#[from] nic_data::Error),
     /// The captions cannot be scored.
     #[error(transparent)]
-    Scores(#[from] caption_metrics::Error),
+    Scores(Box<caption_metrics::Error>),
     /// The loss or the gradients are no longer numbers.
     #[error(
         "{what} is {value} at step {step}{kept}; try a lower train.learning_rate or train.clip_norm"
@@ -51,6 +51,12 @@ impl From<nic_core::Error> for Error {
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         nic_core::Error::from(error).into()
+    }
+}
+
+impl From<caption_metrics::Error> for Error {
+    fn from(error: caption_metrics::Error) -> Self {
+        Self::Scores(Box::new(error))
     }
 }
 
