@@ -35,7 +35,7 @@ fn all_of_coco_fits_and_is_no_slower_than_a_little() {
         row["tokens_per_second"].as_f64().unwrap()
     };
     for (name, images) in [("small", 3_000), ("coco", IMAGES)] {
-        println!("{images} images: {:.0} words/s", speed(name, images));
+        eprintln!("{images} images: {:.0} words/s", speed(name, images));
     }
 
     // COCO's decoder until its first save, and as if every feature had been read by then.
@@ -43,7 +43,7 @@ fn all_of_coco_fits_and_is_no_slower_than_a_little() {
     let set = ["data.min_count=1", "output.save_steps=20"];
     let own = run(dir.path(), "coco", &set, true);
     let features = (IMAGES * WIDTH * 2) as u64;
-    println!("{own} bytes of its own, {features} of features: {:.2} GiB", gib(own + features));
+    eprintln!("{own} bytes of its own, {features} of features: {:.2} GiB", gib(own + features));
     assert!(own + features < LIMIT, "{:.2} GiB, expected below 2.5", gib(own + features));
 }
 
