@@ -34,6 +34,15 @@ train *args:
 caption *args:
     {{cargo}} caption -- "$@"
 
+# Criterion's benchmarks (`just bench V=2541` for those with that in their names)
+bench *args:
+    cargo bench --workspace --bench '*' -- "$@"
+
+# Turn by turn with PyTorch in one run; needs Python with torch and safetensors
+bench-peers *args:
+    cargo build --release --package train
+    python3 benches/peers/train.py target/release/train "$@"
+
 # Format, lints and documentation, as CI has them
 lint:
     cargo fmt --all --check

@@ -1,0 +1,249 @@
+//! Which of the possible matches are made: a beam search for the most words in the fewest chunks.
+
+use std::cmp::Reverse;
+
+use super::matches::{Kind, Match, Matches};
+
+/// How many paths go on from one word of the reference to the next.
+const BEAM: usize = 40;
+
+/// Chooses among `matches` so that no word is matched twice; those chosen come in the reference's order.
+///
+/// A match that is the only one of all its words is made in any case. Beside those, paths go over the reference's words
+/// from left to right; at each word a path splits into one for each match that begins there, and one without. The best
+/// 40 go on: those of the most words, then of the fewest chunks, then of the least distance between the positions of
+/// what they match, then of those that came first.
+pub(super) fn align(matches: &Matches) -> Vec<&Match> {
+    let length = matches.reference_cover.len();
+    let sure: Vec<Option<&Match>> = (0..length).map(|position| sure(matches, position)).collect();
+    let mut candidate_taken = vec![false; matches.candidate_cover.len()];
+    let mut reference_taken = vec![false; length];
+    for made in sure.iter().flatten() {
+        candidate_taken[made.candidate.clone()].fill(true);
+        reference_taken[made.reference.clone()].fill(true);
+    }
+
+    let mut links = Vec::new();
+    let mut paths = vec![Path::default()];
+    let mut next = Vec::new();
+    for (position, &sure) in sure.iter().enumerate() {
+        prune(&mut paths);
+        for mut path in paths.drain(..) {
+            if position < path.reference_end {
+                // inside a match of several words
+            } else if let Some(sure) = sure {
+                path.make(sure, &mut links);
+                path.distance += distance(sure);
+            } else {
+                for choice in matches.starting_at(position) {
+                    let taken = candidate_taken[choice.candidate.clone()].contains(&true)
+                        || reference_taken[choice.reference.clone()].contains(&true);
+                    if !taken && path.allows(choice, &links) {
+                        let mut with = path;
+                        with.make(choice, &mut links);
+                        next.push(with);
+                        // METEOR adds it to the path without the match, and so to those that split off later
+                        path.distance += distance(choice);
+                    }
+                }
+                path.close_chunk();
+            }
+            next.push(path);
+        }
+        std::mem::swap(&mut paths, &mut next);
+    }
+    prune(&mut paths);
+    paths.iter_mut().for_each(Path::close_chunk);
+    prune(&mut paths);
+
+    let last = paths.first().and_then(|best| best.last);
+    let mut made: Vec<_> = chain(last, &links).collect();
+    made.reverse();
+    made
+}
+
+/// The number of runs of matches without a gap in either sentence; matches as [`align`] gives them.
+pub(super) fn chunks(made: &[&Match]) -> usize {
+    let follows = |pair: &&[&Match]| {
+        pair[0].reference.end == pair[1].reference.start
+            && pair[0].candidate.end == pair[1].candidate.start
+    };
+    made.len() - made.windows(2).filter(follows).count()
+}
+
+/// The match that begins at a word of the reference, if none of its words, of either sentence, has another.
+fn sure(matches: &Matches, position: usize) -> Option<&Match> {
+    let [only] = matches.starting_at(position) else { return None };
+    let candidate = &matches.candidate_cover[only.candidate.clone()];
+    let reference = &matches.reference_cover[only.reference.clone()];
+    candidate.iter().chain(reference).all(|&matches| matches == 1).then_some(only)
+}
+
+/// How far apart matched words stand.
+fn distance(made: &Match) -> usize {
+    made.reference.start.abs_diff(made.candidate.start)
+}
+
+/// Leaves the best paths, the best first.
+fn prune(paths: &mut Vec<Path>) {
+    paths.sort_by_key(|path| (Reverse(path.words), path.chunks, path.distance));
+    paths.truncate(BEAM);
+}
+
+/// Matches made so far, and what becomes of them. Paths share their beginnings.
+#[derive(Clone, Copy, Default)]
+struct Path {
+    /// The last match made, among the links.
+    last: Option<usize>,
+    /// Where it ends in the reference.
+    reference_end: usize,
+    /// Where it ends in the candidate, while a chunk may go on there.
+    candidate_end: Option<usize>,
+    /// Matched words of both sentences; in each match that is not exact half of them, rounded down.
+    words: usize,
+    /// Chunks that have ended.
+    chunks: usize,
+    distance: usize,
+}
+
+/// A match, and the one that its path made before.
+struct Link<'a> {
+    made: &'a Match,
+    before: Option<usize>,
+}
+
+impl Path {
+    /// Whether the candidate's words are free.
+    fn allows(&self, choice: &Match, links: &[Link]) -> bool {
+        chain(self.last, links).all(|made| {
+            made.candidate.end <= choice.candidate.start
+                || choice.candidate.end <= made.candidate.start
+        })
+    }
+
+    fn make<'a>(&mut self, choice: &'a Match, links: &mut Vec<Link<'a>>) {
+        links.push(Link { made: choice, before: self.last });
+        self.last = Some(links.len() - 1);
+        let weigh = |words: usize| if choice.kind == Kind::Exact { words } else { words / 2 };
+        self.words += weigh(choice.candidate.len()) + weigh(choice.reference.len());
+        if self.candidate_end != Some(choice.candidate.start) {
+            self.close_chunk();
+        }
+        self.candidate_end = Some(choice.candidate.end);
+        self.reference_end = choice.reference.end;
+    }
+
+    fn close_chunk(&mut self) {
+        if self.candidate_end.take().is_some() {
+            self.chunks += 1;
+        }
+    }
+}
+
+/// A path's matches, the last first.
+fn chain<'a>(last: Option<usize>, links: &[Link<'a>]) -> impl Iterator<Item = &'a Match> {
+    std::iter::successors(last.map(|last| &links[last]), |link| Some(&links[link.before?]))
+        .map(|link| link.made)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn matched(kind: Kind, candidate: Range<usize>, reference: Range<usize>) -> Match {
+        Match { kind, candidate, reference }
+    }
+
+    /// Where in the candidate and the reference words are matched.
+    fn aligned(matches: &Matches) -> Vec<(Range<usize>, Range<usize>)> {
+        align(matches).iter().map(|m| (m.candidate.clone(), m.reference.clone())).collect()
+    }
+
+    /// Exact matches of sentences, a word a letter.
+    fn letters(candidate: &str, reference: &str) -> Matches {
+        let mut found = Vec::new();
+        for (r, b) in reference.chars().enumerate() {
+            let same = candidate.chars().enumerate().filter(|&(_, a)| a == b);
+            found.extend(same.map(|(c, _)| matched(Kind::Exact, c..c + 1, r..r + 1)));
+        }
+        Matches::of(candidate.len(), reference.len(), found)
+    }
+
+    #[test]
+    fn the_fewest_chunks_win() {
+        let matches = letters("xaxb", "axb");
+        let made = align(&matches);
+        assert_eq!(chunks(&made), 1);
+        assert_eq!(made[1].candidate, 2..3);
+        assert_eq!(chunks(&align(&letters("abc", "cab"))), 2);
+        assert_eq!(chunks(&align(&letters("abc", "axc"))), 2);
+        assert_eq!(chunks(&[]), 0);
+    }
+
+    #[test]
+    fn phrases_win_over_fewer_words_and_exclude_one_another() {
+        let phrase = matched(Kind::Paraphrase, 0..4, 0..4);
+        let words = [(Kind::Exact, 0), (Kind::Exact, 3)];
+        let words = words.map(|(kind, at)| matched(kind, at..at + 1, at..at + 1));
+        // four half words of each sentence are as many as two whole ones, in fewer chunks
+        let matches = Matches::of(4, 4, [vec![phrase.clone()], words.to_vec()].concat());
+        assert_eq!(aligned(&matches), [(0..4, 0..4)]);
+        let more = [words.to_vec(), vec![matched(Kind::Exact, 1..2, 1..2), phrase]].concat();
+        assert_eq!(align(&Matches::of(4, 4, more)).len(), 3);
+    }
+
+    #[test]
+    fn words_that_are_not_exact_count_nothing_alone() {
+        // of two that could be matched with one word the exact one is
+        let stem = matched(Kind::Stem, 0..1, 0..1);
+        let exact = matched(Kind::Exact, 1..2, 0..1);
+        assert_eq!(aligned(&Matches::of(2, 1, vec![stem.clone(), exact])), [(1..2, 0..1)]);
+        // a stem in a chunk of its own is not made where there is a choice
+        let other = matched(Kind::Stem, 2..3, 0..1);
+        assert_eq!(aligned(&Matches::of(3, 1, vec![stem.clone(), other])), []);
+        assert_eq!(aligned(&Matches::of(3, 1, vec![stem])), [(0..1, 0..1)]);
+    }
+
+    /// The most words, and with them the fewest chunks, that any choice of matches gives.
+    fn best(choices: &[Match], made: &[&Match]) -> (usize, Reverse<usize>) {
+        let Some((first, rest)) = choices.split_first() else {
+            let mut made = made.to_vec();
+            made.sort_by_key(|made| made.reference.start);
+            return (made.len(), Reverse(chunks(&made)));
+        };
+        let without = best(rest, made);
+        let free =
+            made.iter().all(|m| m.candidate != first.candidate && m.reference != first.reference);
+        if free { without.max(best(rest, &[made, &[first]].concat())) } else { without }
+    }
+
+    proptest! {
+        #[test]
+        fn short_sentences_have_the_best_alignment(candidate in "[abc]{0,3}", reference in "[abc]{0,3}") {
+            // fewer paths than the beam holds
+            let matches = letters(&candidate, &reference);
+            let all: Vec<_> =
+                (0..reference.len()).flat_map(|at| matches.starting_at(at)).cloned().collect();
+            let made = align(&matches);
+            prop_assert_eq!((made.len(), Reverse(chunks(&made))), best(&all, &[]));
+        }
+
+        #[test]
+        fn no_word_is_matched_twice(spans in prop::collection::vec((0..9_usize, 0..9_usize, 1..4_usize, 1..4_usize), 0..40)) {
+            let found = spans.into_iter().map(|(c, r, candidate, reference)| {
+                matched(Kind::Paraphrase, c..c + candidate, r..r + reference)
+            });
+            let matches = Matches::of(12, 12, found.collect());
+            for pair in align(&matches).windows(2) {
+                prop_assert!(pair[0].reference.end <= pair[1].reference.start);
+            }
+            let mut candidate: Vec<_> = align(&matches).iter().map(|m| m.candidate.clone()).collect();
+            candidate.sort_by_key(|range| range.start);
+            prop_assert!(candidate.windows(2).all(|pair| pair[0].end <= pair[1].start));
+        }
+    }
+}
