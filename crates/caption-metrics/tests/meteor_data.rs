@@ -208,7 +208,8 @@ proptest! {
 
     #[test]
     fn a_caption_that_people_wrote_is_perfect(one in caption(), other in caption()) {
-        prop_assume!(!one.contains("|||")); // which parts captions
+        // of what pycocoevalcap replaces in candidates, and not in references
+        let one = one.replace('|', "").split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
         let image = (one.clone(), vec![other, one.clone()]);
         let alone = score(&[(one.clone(), vec![one])]).images[0];
         prop_assert!(alone == 0.0 || (alone - 1.0).abs() < 1e-12, "{}", alone);
