@@ -1,15 +1,17 @@
 //! Captions photographs and datasets with a trained decoder.
 
+mod error;
 mod generate;
 mod photos;
+mod score;
 
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use nic_core::{BeamSearch, Captioner, DeviceChoice, Generate};
-use nic_data::{Error, Result};
+
+use crate::error::{Error, Result};
 
 /// Say in a sentence what a photograph shows.
 #[derive(Debug, Parser)]
@@ -25,6 +27,8 @@ pub struct Args {
 enum Command {
     /// Caption a split of a dataset from its cached features; writes COCO's results format.
     Generate(generate::Args),
+    /// Score results as coco-caption does: BLEU, ROUGE-L, CIDEr-D, CIDEr, METEOR; and how varied they are.
+    Score(score::Args),
 }
 
 /// Which model, and how sentences are searched for.
@@ -45,7 +49,7 @@ struct Model {
 }
 
 impl Model {
-    fn load(&self) -> Result<Captioner> {
+    fn load(&self) -> nic_data::Result<Captioner> {
         let (device, _) = self.device.open()?;
         Ok(Captioner::load_on(&self.checkpoint, &device)?)
     }
@@ -57,18 +61,14 @@ impl Model {
 
 /// Runs the program: results to stdout, everything else to stderr; 0 done, 1 failed, 2 bad usage or bad input.
 pub fn run(args: &Args) -> ExitCode {
-    let done = match &args.command {
-        Some(Command::Generate(args)) => generate::run(args),
-        None => photos::run(&args.photos),
+    let done: Result<ExitCode> = match &args.command {
+        Some(Command::Generate(args)) => generate::run(args).map_err(Error::from),
+        Some(Command::Score(args)) => score::run(args),
+        None => photos::run(&args.photos).map_err(Error::from),
     };
     match done {
         Ok(code) => code,
-        // Whoever reads our output has seen enough.
-        Err(Error::Core(nic_core::Error::Io { source, .. }))
-            if source.kind() == ErrorKind::BrokenPipe =>
-        {
-            ExitCode::SUCCESS
-        }
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(error.exit_code())

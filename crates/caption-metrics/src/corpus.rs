@@ -1,0 +1,140 @@
+//! Results paired with their references, tokenised.
+
+use std::collections::HashMap;
+
+use crate::error::first;
+use crate::{Error, References, Result, Results, Sentence, Words};
+
+/// Images, each with the caption to score and the captions to score it by: what a [`Metric`](crate::Metric) scores.
+///
+/// There is an image at least, and every image has a reference at least.
+#[derive(Clone, Debug)]
+pub struct Corpus {
+    words: Words,
+    images: Vec<Image>,
+}
+
+/// An image's captions.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What the files call it.
+    pub id: i64,
+    /// What people wrote; one at least.
+    pub references: Vec<Sentence>,
+    /// What is scored.
+    pub candidate: Sentence,
+}
+
+impl Corpus {
+    /// Pairs every image's references with its result, in the references' order, and tokenises them all in parallel;
+    /// with any other `tokenize` than [`ptb::tokenize`](crate::ptb::tokenize) the scores are not coco-caption's.
+    ///
+    /// # Errors
+    /// [`Error::Pairing`] where the two are not of the same images; [`Error::Data`] where there is no image, or one
+    /// has no reference or comes twice.
+    pub fn new<F>(references: &References, results: &Results, tokenize: F) -> Result<Self>
+    where
+        F: Fn(&str) -> Vec<String> + Sync,
+    {
+        check(references)?;
+        let results = pair(references, results)?;
+        let mut words = Words::default();
+        let written = references.images().iter().flat_map(|(_, captions)| captions);
+        let captions: Vec<&str> = written.map(String::as_str).chain(results).collect();
+        let mut sentences = words.sentences(&captions, tokenize);
+        let candidates = sentences.split_off(sentences.len() - references.images().len());
+        let references = group(references, sentences);
+        let images = references
+            .zip(candidates)
+            .map(|((id, references), candidate)| Image { id, references, candidate })
+            .collect();
+        Ok(Self { words, images })
+    }
+
+    /// The words that the ids stand for.
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The images; never none.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// Tokenises captions of another corpus into the same ids, image by image: for
+    /// [`DocumentFrequency`](crate::DocumentFrequency) and
+    /// [`Diversity`](crate::Diversity).
+    pub fn intern<F>(&mut self, others: &References, tokenize: F) -> Vec<Vec<Sentence>>
+    where
+        F: Fn(&str) -> Vec<String> + Sync,
+    {
+        let captions = others.images().iter().flat_map(|(_, captions)| captions);
+        let captions: Vec<&str> = captions.map(String::as_str).collect();
+        let sentences = self.words.sentences(&captions, tokenize);
+        group(others, sentences).map(|(_, sentences)| sentences).collect()
+    }
+}
+
+/// Each image's id with its sentences, of the sentences of all images.
+fn group(
+    references: &References,
+    sentences: Vec<Sentence>,
+) -> impl Iterator<Item = (i64, Vec<Sentence>)> {
+    let mut sentences = sentences.into_iter();
+    references
+        .images()
+        .iter()
+        .map(move |(id, captions)| (*id, sentences.by_ref().take(captions.len()).collect()))
+}
+
+fn check(references: &References) -> Result<()> {
+    let place = references.place();
+    let images = references.images();
+    if images.is_empty() {
+        return Err(Error::data(place, "holds no image"));
+    }
+    let bare: Vec<_> = images.iter().filter(|(_, c)| c.is_empty()).map(|&(id, _)| id).collect();
+    if !bare.is_empty() {
+        let reason = format!("{} images have no caption ({})", bare.len(), first(&bare));
+        return Err(Error::data(place, reason));
+    }
+    let mut ids: Vec<_> = images.iter().map(|&(id, _)| id).collect();
+    ids.sort_unstable();
+    let mut twice: Vec<_> = ids.windows(2).filter(|w| w[0] == w[1]).map(|w| w[0]).collect();
+    twice.dedup();
+    if !twice.is_empty() {
+        let reason = format!("{} images come twice ({})", twice.len(), first(&twice));
+        return Err(Error::data(place, reason));
+    }
+    Ok(())
+}
+
+/// The result of each image.
+fn pair<'a>(references: &References, results: &'a Results) -> Result<Vec<&'a str>> {
+    let images = references.images();
+    let positions: HashMap<i64, usize> =
+        images.iter().enumerate().map(|(position, &(id, _))| (id, position)).collect();
+    let mut found = vec![None; images.len()];
+    let (mut unknown, mut duplicate) = (Vec::new(), Vec::new());
+    for (id, caption) in results.captions() {
+        match positions.get(id) {
+            None => unknown.push(*id),
+            Some(&position) => {
+                if found[position].replace(caption.as_str()).is_some() {
+                    duplicate.push(*id);
+                }
+            }
+        }
+    }
+    for ids in [&mut unknown, &mut duplicate] {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    let missing: Vec<i64> =
+        images.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(&(id, _), _)| id).collect();
+    if unknown.is_empty() && missing.is_empty() && duplicate.is_empty() {
+        return Ok(found.into_iter().flatten().collect());
+    }
+    let (results, references) = (results.place().to_owned(), references.place().to_owned());
+    Err(Error::Pairing { results, references, unknown, missing, duplicate })
+}
