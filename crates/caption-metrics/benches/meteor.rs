@@ -20,7 +20,7 @@ fn benchmarks(criterion: &mut Criterion) {
     let others = images.iter().cycle().skip(1);
     let results = images.iter().zip(others).map(|((id, _), (_, next))| (*id, next[0].clone()));
     let results = Results::new("results", results.collect());
-    let corpus = Corpus::new(&references, &results, ptb::tokenize).unwrap();
+    let corpus = Corpus::new(&references, &results, ptb::tokenize_part).unwrap();
     let meteor = Meteor::load(&dir).unwrap();
 
     let mut group = criterion.benchmark_group("meteor");

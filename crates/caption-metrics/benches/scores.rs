@@ -42,7 +42,7 @@ fn captions() -> (References, Results) {
 
 fn benchmarks(criterion: &mut Criterion) {
     let (references, results) = captions();
-    let tokenized = || Corpus::new(&references, &results, ptb::tokenize).unwrap();
+    let tokenized = || Corpus::new(&references, &results, ptb::tokenize_part).unwrap();
     let corpus = tokenized();
 
     let mut group = criterion.benchmark_group("5000 captions, 25000 references");

@@ -4,7 +4,7 @@ use std::ops::Add;
 
 use rayon::prelude::*;
 
-use crate::ngrams::{ORDERS, counts, join};
+use crate::ngrams::ORDERS;
 use crate::{Corpus, Metric, Score, Sentence};
 
 /// BLEU-1 to BLEU-4.
@@ -74,22 +74,19 @@ impl BleuStats {
             reference_length: nearest.unwrap_or(0) as u64,
             ..Self::default()
         };
-        for order in 1..=ORDERS {
-            let guesses = counts(candidate, order);
-            let mut most = vec![0; guesses.len()];
-            let guesses: Vec<_> =
-                guesses.into_iter().zip(0..).map(|((ngram, n), at)| (ngram, (n, at))).collect();
-            for reference in references {
-                join(
-                    &guesses,
-                    &counts(reference.words(), order),
-                    |_, (guess, at): (u32, usize), n| {
-                        most[at] = guess.min(n).max(most[at]);
-                    },
-                );
+        let rank = occurrences(candidate, candidate, true);
+        let mut most = vec![[0; ORDERS]; length];
+        for reference in references {
+            let found = occurrences(candidate, reference.words(), false);
+            for (most, found) in most.iter_mut().flatten().zip(found.iter().flatten()) {
+                *most = *found.max(most);
             }
-            stats.matched[order - 1] = most.iter().copied().map(u64::from).sum();
-            stats.guessed[order - 1] = (length + 1).saturating_sub(order) as u64;
+        }
+        for n in 0..ORDERS {
+            stats.guessed[n] = length.saturating_sub(n) as u64;
+            // the k-th time that an n-gram comes, it counts where a reference has it k times
+            let counts = |at: &usize| rank[*at][n] <= most[*at][n];
+            stats.matched[n] = (n..length).filter(counts).count() as u64;
         }
         stats
     }
@@ -106,6 +103,24 @@ impl BleuStats {
             product.powf(1.0 / (n + 1) as f64) * brevity
         })
     }
+}
+
+/// How often the 1 to 4 words of `candidate` that end at each position stand in `other`; with `so_far`, which is for
+/// `candidate` itself, only up to that position.
+fn occurrences(candidate: &[u32], other: &[u32], so_far: bool) -> Vec<[u32; ORDERS]> {
+    let mut counts = vec![[0; ORDERS]; candidate.len()];
+    // runs[j]: how many words before position j of `other` are those before this position of `candidate`
+    let mut runs = vec![0; other.len() + 1];
+    for (i, (word, counts)) in candidate.iter().zip(&mut counts).enumerate() {
+        let end = if so_far { i + 1 } else { other.len() };
+        for j in (0..end).rev() {
+            runs[j + 1] = if *word == other[j] { runs[j] + 1 } else { 0 };
+            for count in counts.iter_mut().take(runs[j + 1]) {
+                *count += 1;
+            }
+        }
+    }
+    counts
 }
 
 impl Add for BleuStats {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
 
-use crate::ngrams::{ORDERS, counts, join, ngrams};
+use crate::ngrams::{ORDERS, join, ngrams};
 use crate::{Corpus, Metric, Score, Sentence};
 
 /// The Gaussian's deviation, in bigrams.
@@ -69,33 +69,45 @@ impl DocumentFrequency {
     /// Of a corpus, image by image.
     pub fn of<'a>(images: impl IntoIterator<Item = &'a [Sentence]>) -> Self {
         let images: Vec<_> = images.into_iter().collect();
-        let mut frequencies = Self { images: images.len(), orders: Default::default() };
-        frequencies.orders.par_iter_mut().enumerate().for_each(|(n, table)| {
-            let mut distinct = Vec::new();
-            for references in &images {
-                distinct.clear();
-                distinct.extend(references.iter().flat_map(|r| ngrams(r.words(), n + 1)));
-                distinct.sort_unstable();
-                distinct.dedup();
-                for &ngram in &distinct {
-                    let id = table.id(ngram);
-                    table.frequency[id as usize] += 1;
+        Self::count(&images).0
+    }
+
+    /// Of a corpus; with the numbers of its n-grams, as [`Self::number`] gives them.
+    fn count(images: &[&[Sentence]]) -> (Self, [Vec<u32>; ORDERS]) {
+        let mut all = Self { images: images.len(), orders: Default::default() };
+        let numbers = all.number(images, |frequency| *frequency += 1);
+        (all, numbers)
+    }
+
+    /// Numbers the n-grams of `images`, and calls `found` on the frequency of each once for every image that it stands
+    /// in. Gives, for each length, the numbers of all n-grams in the order in which they are written.
+    fn number(
+        &mut self,
+        images: &[&[Sentence]],
+        found: impl Fn(&mut u32) + Sync,
+    ) -> [Vec<u32>; ORDERS] {
+        let mut numbers: [Vec<u32>; ORDERS] = Default::default();
+        let orders = self.orders.par_iter_mut().zip(&mut numbers).enumerate();
+        orders.for_each(|(n, (table, numbers))| {
+            // the last image in which each n-gram was found, counted from 1
+            let mut last = vec![0; table.frequency.len()];
+            for (image, sentences) in (1..).zip(images) {
+                for ngram in sentences.iter().flat_map(|sentence| ngrams(sentence.words(), n + 1)) {
+                    let next = table.frequency.len() as u32;
+                    let id = *table.ids.entry(ngram).or_insert(next);
+                    if id == next {
+                        table.frequency.push(0);
+                        last.push(0);
+                    }
+                    numbers.push(id);
+                    let id = id as usize;
+                    if std::mem::replace(&mut last[id], image) != image {
+                        found(&mut table.frequency[id]);
+                    }
                 }
             }
         });
-        frequencies
-    }
-}
-
-impl Table {
-    /// The n-gram's number; a new one stands in no image yet.
-    fn id(&mut self, ngram: u128) -> u32 {
-        let next = self.frequency.len() as u32;
-        let id = *self.ids.entry(ngram).or_insert(next);
-        if id == next {
-            self.frequency.push(0);
-        }
-        id
+        numbers
     }
 }
 
@@ -126,11 +138,11 @@ pub struct CiderScorer {
     images: Vec<Vec<Vector>>,
 }
 
-/// A sentence's n-grams that have a number.
+/// A sentence's n-grams by their numbers.
 #[derive(Clone, Debug)]
 struct Vector {
     /// (n-gram, count), those of each length n rising and after those of n - 1.
-    counts: Box<[(u32, u32)]>,
+    counts: Vec<(u32, u32)>,
     ends: [u32; ORDERS],
     norms: [f64; ORDERS],
     bigrams: u32,
@@ -147,8 +159,8 @@ impl CiderScorer {
     /// For these references, image by image, with the document frequencies that they themselves have.
     pub fn new<'a>(references: impl IntoIterator<Item = &'a [Sentence]>) -> Self {
         let references: Vec<_> = references.into_iter().collect();
-        let frequencies = DocumentFrequency::of(references.iter().copied());
-        Self::prepare(&references, frequencies)
+        let (frequencies, numbers) = DocumentFrequency::count(&references);
+        Self::prepare(&references, frequencies, &numbers)
     }
 
     /// For these references, with the document frequencies of another corpus.
@@ -157,33 +169,37 @@ impl CiderScorer {
         mut frequencies: DocumentFrequency,
     ) -> Self {
         let references: Vec<_> = references.into_iter().collect();
-        frequencies.orders.par_iter_mut().enumerate().for_each(|(n, table)| {
-            for sentence in references.iter().copied().flatten() {
-                for ngram in ngrams(sentence.words(), n + 1) {
-                    table.id(ngram);
-                }
-            }
-        });
-        Self::prepare(&references, frequencies)
+        let numbers = frequencies.number(&references, |_| {});
+        Self::prepare(&references, frequencies, &numbers)
     }
 
-    /// `frequencies` numbers every n-gram of `references`.
-    fn prepare(references: &[&[Sentence]], frequencies: DocumentFrequency) -> Self {
+    /// `numbers` are those that `frequencies` has for the n-grams of `references`.
+    fn prepare(
+        references: &[&[Sentence]],
+        frequencies: DocumentFrequency,
+        numbers: &[Vec<u32>; ORDERS],
+    ) -> Self {
         let new_idf = (frequencies.images.max(1) as f64).ln();
         let idf = |df: &u32| new_idf - f64::from(*df).max(1.0).ln();
         let mut scorer = Self {
-            idf: frequencies
-                .orders
-                .each_ref()
-                .map(|table| table.frequency.iter().map(idf).collect()),
+            idf: frequencies.orders.each_ref().map(|t| t.frequency.iter().map(idf).collect()),
             tables: frequencies.orders.map(|table| table.ids),
             new_idf,
             images: Vec::new(),
         };
-        let vectors = |image: &&[Sentence]| {
-            image.iter().map(|sentence| scorer.vector(sentence.words())).collect()
+        let mut starts = [0; ORDERS];
+        let mut next = |sentence: &Sentence| -> [&[u32]; ORDERS] {
+            std::array::from_fn(|n| {
+                let start = starts[n];
+                starts[n] += sentence.words().len().saturating_sub(n);
+                &numbers[n][start..starts[n]]
+            })
         };
-        scorer.images = references.par_iter().map(vectors).collect();
+        let images: Vec<Vec<_>> =
+            references.iter().map(|sentences| sentences.iter().map(&mut next).collect()).collect();
+        let vector = |numbers: &[&[u32]; ORDERS]| scorer.vector(|n| numbers[n].iter().copied());
+        scorer.images =
+            images.par_iter().map(|sentences| sentences.iter().map(vector).collect()).collect();
         scorer
     }
 
@@ -206,7 +222,7 @@ impl CiderScorer {
     /// CIDEr-D and CIDEr; of no reference 0.
     fn both(&self, image: usize, candidate: &[u32]) -> (f64, f64) {
         let references = &self.images[image];
-        let candidate = self.vector(candidate);
+        let candidate = self.vector(|n| self.numbers(candidate, n + 1));
         let (mut cider_d, mut cider) = (0.0, 0.0);
         for reference in references {
             let delta = f64::from(candidate.bigrams) - f64::from(reference.bigrams);
@@ -230,23 +246,44 @@ impl CiderScorer {
         (cider_d * scale, cider * scale)
     }
 
-    fn vector(&self, words: &[u32]) -> Vector {
-        let mut numbered = Vec::with_capacity(ORDERS * words.len());
-        let (mut ends, mut norms) = ([0; ORDERS], [0.0; ORDERS]);
+    /// The numbers of the n-grams of `order` words; those that have none get one that no reference has.
+    fn numbers(&self, words: &[u32], order: usize) -> impl Iterator<Item = u32> {
+        let table = &self.tables[order - 1];
+        ngrams(words, order).map(move |ngram| {
+            let first = || ngrams(words, order).position(|other| other == ngram).unwrap_or(0);
+            table.get(&ngram).copied().unwrap_or_else(|| (table.len() + first()) as u32)
+        })
+    }
+
+    /// Of the numbers of the n-grams of each length.
+    fn vector<I: Iterator<Item = u32>>(&self, numbers: impl Fn(usize) -> I) -> Vector {
+        let most = (0..ORDERS).map(|n| numbers(n).size_hint().0).sum();
+        let mut counts: Vec<(u32, u32)> = Vec::with_capacity(most);
+        let (mut ends, mut norms, mut bigrams) = ([0; ORDERS], [0.0; ORDERS], 0);
         for n in 0..ORDERS {
-            let start = numbered.len();
-            let mut square = 0.0;
-            for (ngram, count) in counts(words, n + 1) {
-                let id = self.tables[n].get(&ngram);
-                let idf = id.map_or(self.new_idf, |&id| self.idf[n][id as usize]);
-                square += (f64::from(count) * idf).powi(2);
-                numbered.extend(id.map(|&id| (id, count)));
+            let start = counts.len();
+            counts.extend(numbers(n).map(|number| (number, 1)));
+            counts[start..].sort_unstable();
+            if n == 1 {
+                bigrams = (counts.len() - start) as u32;
             }
-            numbered[start..].sort_unstable();
-            ends[n] = numbered.len() as u32;
-            norms[n] = square.sqrt();
+            let mut end = start;
+            for at in start..counts.len() {
+                if end > start && counts[end - 1].0 == counts[at].0 {
+                    counts[end - 1].1 += 1;
+                } else {
+                    counts[end] = counts[at];
+                    end += 1;
+                }
+            }
+            counts.truncate(end);
+            let idf = |number: u32| self.idf[n].get(number as usize).unwrap_or(&self.new_idf);
+            let squares = counts[start..]
+                .iter()
+                .map(|&(number, count)| (f64::from(count) * idf(number)).powi(2));
+            norms[n] = squares.sum::<f64>().sqrt();
+            ends[n] = end as u32;
         }
-        let bigrams = words.len().saturating_sub(1) as u32;
-        Vector { counts: numbered.into(), ends, norms, bigrams }
+        Vector { counts, ends, norms, bigrams }
     }
 }

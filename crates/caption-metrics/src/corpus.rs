@@ -1,8 +1,7 @@
 //! Results paired with their references, tokenised.
 
 use std::collections::HashMap;
-
-use rayon::prelude::*;
+use std::ops::Range;
 
 use crate::error::first;
 use crate::{Error, References, Result, Results, Sentence, Words};
@@ -28,36 +27,27 @@ pub struct Image {
 }
 
 impl Corpus {
-    /// Pairs every image's references with its result, in the references' order, and tokenises them all in parallel;
-    /// with any other `tokenize` than [`ptb::tokenize`](crate::ptb::tokenize) the scores are not coco-caption's.
+    /// Pairs every image's references with its result, in the references' order.
+    ///
+    /// `tokenize` is given all references, then all results, as coco-caption gives them to its tokeniser, with the part
+    /// of them that it is to tokenise; parts are done in parallel. With any other than
+    /// [`ptb::tokenize_part`](crate::ptb::tokenize_part) the scores are not coco-caption's.
     ///
     /// # Errors
     /// [`Error::Pairing`] where the two are not of the same images; [`Error::Data`] where there is no image, or one
     /// has no reference or comes twice.
-    pub fn new<F>(references: &References, results: &Results, tokenize: F) -> Result<Self>
+    pub fn new<'a, F>(references: &'a References, results: &'a Results, tokenize: F) -> Result<Self>
     where
-        F: Fn(&str) -> Vec<String> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
     {
         check(references)?;
         let results = pair(references, results)?;
-        let tokenized: Vec<(Vec<Vec<String>>, Vec<String>)> = references
-            .images()
-            .par_iter()
-            .zip(results)
-            .map(|((_, captions), result)| {
-                (captions.iter().map(|caption| tokenize(caption)).collect(), tokenize(result))
-            })
-            .collect();
         let mut words = Words::default();
-        let images = references
-            .images()
-            .iter()
-            .zip(tokenized)
-            .map(|(&(id, _), (references, candidate))| Image {
-                id,
-                references: references.iter().map(|tokens| words.sentence(tokens)).collect(),
-                candidate: words.sentence(&candidate),
-            })
+        let sentences = read(&mut words, references, &tokenize);
+        let candidates = words.sentences(&results, tokenize);
+        let images = sentences
+            .zip(candidates)
+            .map(|((id, references), candidate)| Image { id, references, candidate })
             .collect();
         Ok(Self { words, images })
     }
@@ -73,21 +63,31 @@ impl Corpus {
     }
 
     /// Tokenises captions of another corpus into the same ids, image by image: for
-    /// [`DocumentFrequency`](crate::DocumentFrequency) and
-    /// [`Diversity`](crate::Diversity).
-    pub fn intern<F>(&mut self, others: &References, tokenize: F) -> Vec<Vec<Sentence>>
+    /// [`DocumentFrequency`](crate::DocumentFrequency) and [`Diversity`](crate::Diversity).
+    pub fn intern<'a, F>(&mut self, others: &'a References, tokenize: F) -> Vec<Vec<Sentence>>
     where
-        F: Fn(&str) -> Vec<String> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
     {
-        let tokenized: Vec<Vec<Vec<String>>> = others
-            .images()
-            .par_iter()
-            .map(|(_, captions)| captions.iter().map(|caption| tokenize(caption)).collect())
-            .collect();
-        let mut image =
-            |image: Vec<Vec<String>>| image.iter().map(|t| self.words.sentence(t)).collect();
-        tokenized.into_iter().map(&mut image).collect()
+        read(&mut self.words, others, &tokenize).map(|(_, sentences)| sentences).collect()
     }
+}
+
+/// Each image's id and tokenised captions.
+fn read<'a, F>(
+    words: &mut Words,
+    references: &'a References,
+    tokenize: &F,
+) -> impl Iterator<Item = (i64, Vec<Sentence>)> + use<'a, F>
+where
+    F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+{
+    let captions = references.images().iter().flat_map(|(_, captions)| captions);
+    let captions: Vec<&str> = captions.map(String::as_str).collect();
+    let mut sentences = words.sentences(&captions, tokenize).into_iter();
+    references
+        .images()
+        .iter()
+        .map(move |(id, captions)| (*id, sentences.by_ref().take(captions.len()).collect()))
 }
 
 fn check(references: &References) -> Result<()> {

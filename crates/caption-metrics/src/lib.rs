@@ -19,7 +19,7 @@
 //!     (7, vec!["Two cats sleep.".into()]),
 //! ]); // or References::read("captions_val2014.json".as_ref())?
 //! let results = Results::new("results", vec![(42, "a dog runs".into()), (7, "two cats".into())]);
-//! let corpus = Corpus::new(&references, &results, ptb::tokenize)?;
+//! let corpus = Corpus::new(&references, &results, ptb::tokenize_part)?;
 //! let metrics: [&dyn Metric; 3] = [&Bleu, &RougeL, &Cider::default()];
 //! for score in metrics.iter().flat_map(|metric| metric.score(&corpus)) {
 //!     println!("{} {:.3} {:?}", score.name, score.corpus, score.images);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use caption_metrics::{Corpus, Meteor, Metric, References, Results, Score, ptb};
@@ -45,8 +46,8 @@ fn variable(test: &str, name: &str) -> Option<PathBuf> {
 }
 
 /// The jar has lines as they are.
-fn tokens(line: &str) -> Vec<String> {
-    line.split(' ').map(String::from).collect()
+fn tokens(lines: &[&str], part: Range<usize>) -> Vec<Vec<String>> {
+    lines[part].iter().map(|line| line.split(' ').map(String::from).collect()).collect()
 }
 
 fn score(meteor: &Meteor, corpus: &Corpus) -> Score {

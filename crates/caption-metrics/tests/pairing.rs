@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use caption_metrics::{Corpus, Error, References, Results};
@@ -55,8 +56,8 @@ fn karpathy() -> Value {
     ] })
 }
 
-fn split_on_space(caption: &str) -> Vec<String> {
-    caption.split(' ').map(String::from).collect()
+fn split_on_space(captions: &[&str], part: Range<usize>) -> Vec<Vec<String>> {
+    captions[part].iter().map(|caption| caption.split(' ').map(String::from).collect()).collect()
 }
 
 fn results(captions: &[(i64, &str)]) -> Results {

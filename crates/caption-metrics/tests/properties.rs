@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
+use std::ops::Range;
+
 use caption_metrics::{Bleu, Cider, Corpus, Metric, References, Results, RougeL, Score};
 use proptest::prelude::*;
 
@@ -19,8 +21,9 @@ fn images() -> impl Strategy<Value = Vec<Image>> {
     prop::collection::vec((references, caption()), 1..6)
 }
 
-fn tokens(caption: &str) -> Vec<String> {
-    caption.split(' ').filter(|token| !token.is_empty()).map(String::from).collect()
+fn tokens(captions: &[&str], part: Range<usize>) -> Vec<Vec<String>> {
+    let tokens = |c: &&str| c.split(' ').filter(|t| !t.is_empty()).map(String::from).collect();
+    captions[part].iter().map(tokens).collect()
 }
 
 fn corpus(images: &[Image]) -> Corpus {

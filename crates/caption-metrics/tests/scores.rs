@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use caption_metrics::{
     Bleu, Cider, CiderScorer, Corpus, DocumentFrequency, Metric, References, Results, RougeL,
@@ -31,8 +32,9 @@ struct Expected {
 }
 
 /// The captions are tokenised already.
-fn tokens(caption: &str) -> Vec<String> {
-    caption.split(' ').filter(|token| !token.is_empty()).map(String::from).collect()
+fn tokens(captions: &[&str], part: Range<usize>) -> Vec<Vec<String>> {
+    let tokens = |c: &&str| c.split(' ').filter(|t| !t.is_empty()).map(String::from).collect();
+    captions[part].iter().map(tokens).collect()
 }
 
 fn cases() -> Vec<Case> {

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         references = references.split(&args.split.unwrap_or(Split::Test).to_string())?;
     }
     let results = Results::read(&args.results)?;
-    let mut corpus = Corpus::new(&references, &results, ptb::tokenize)?;
+    let mut corpus = Corpus::new(&references, &results, ptb::tokenize_part)?;
     let frequencies = match &args.frequencies {
         Some(path) => {
             let images = others(&mut corpus, path)?;
@@ -137,7 +137,7 @@ fn others(corpus: &mut Corpus, path: &Path) -> Result<Vec<Vec<Sentence>>> {
     if captions.has_splits() {
         captions = captions.split("train")?;
     }
-    Ok(corpus.intern(&captions, ptb::tokenize))
+    Ok(corpus.intern(&captions, ptb::tokenize_part))
 }
 
 /// Writes a line an image, in the references' order.

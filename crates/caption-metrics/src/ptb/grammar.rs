@@ -63,8 +63,7 @@ pub(super) const PIECES: &[(&str, &str)] = &[
     ("negated", r"[a-zA-Z{SoftHyphen}]*[a-mo-zA-MO-Z]{SoftHyphen}*"), // "do" of "don't"
     ("elision", concat!(
         r"(?i:{apostrophe}n{apostrophe}?|[ldj]{apostrophe}|{apostrophe}(?:em|till?|cause)|{apostrophe}[2-9]0s", // "rock 'n' roll", "'90s"
-        r"|(?:dunkin|somethin|ol){apostrophe}|(?:cap{apostrophe}n|c{apostrophe}est|e{apostrophe}er|o{apostrophe}o|li{apostrophe}l)",
-        r"|s{apostrophe}mores|o{apostrophe}clock|d{apostrophe}ye)",
+        r"|(?:dunkin|somethin|ol){apostrophe}|cap{apostrophe}n|c{apostrophe}est|o{quote}o|li'l|e'er|s'mores)",
         r"|[A-HJ-XZn]{quote}[{in_letter}]{2,}", // "O'Brien"
         r"|[{in_letter}]+[aeiouyAEIOUY]{quote}[aeiouA-Z][{in_letter}]*", // "Ho'oponopono"
     )),
@@ -100,9 +99,9 @@ pub(super) const PIECES: &[(&str, &str)] = &[
     )),
 
     // the web
-    ("name", r"[a-zA-Z][a-zA-Z0-9:.\-]*"),
-    ("quoted", r#"['"][^\r\n'"]*['"]"#),
-    ("tag", r"<(?:[!?][a-zA-Z\-][^>\r\n]*|/?{name}(?: +(?:{name}|{name} *= *{quoted}|{quoted}))*(?: */)? *)>"),
+    ("name", r"[a-zA-Z][a-zA-Z0-9_:.\-]*"),
+    ("attribute", r#"{name}(?: *= *(?:'[^\r\n']*'|"[^\r\n"]*"))?"#),
+    ("tag", r"<(?:[!?][a-zA-Z\-][^>\r\n]*|/{name} *|{name}(?: +{attribute})*(?: */)? *)>"),
     ("in_markup", r#" \t\n\r"<>|(){}"#),
     ("address", r"(?i:https?)://[^{in_markup}]+[^{in_markup}.!?,\-]"),
     ("host", concat!( // ",-_" is a range, capitals and digits among it
@@ -120,9 +119,9 @@ pub(super) const PIECES: &[(&str, &str)] = &[
     )),
 
     // faces
-    ("in_eye", r"\^x=~<>"),
+    ("in_eye", r"\^x=~<>'"),
     ("smiley", r"[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]"),
-    ("emoticon", r"[{in_eye}]\.\[[{in_eye}]|[\-{in_eye}']_[\-{in_eye}']|\([\-{in_eye}'][_.]?[\-{in_eye}']\)"),
+    ("emoticon", r"[\-{in_eye}]_[\-{in_eye}]|\((?:[\-{in_eye}][_.]?[\-{in_eye}]|[{in_eye}]-[{in_eye}`])\)"),
 ];
 
 pub(super) const RULES: &[Rule] = &[
@@ -130,6 +129,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(r"(?i:cannot)", But(3), Plain),
     rule(r"(?i:gonna|gotta|lemme|gimme|wanna)", But(2), Plain),
     rule(r"'(?i:tis|twas)", First(2), Plain),
+    rule(r"{part}(?:[\-{Hyphen}_]{part})+", All, Plain), // before 'll and the rest are cut: "x-o'll"
     rule(r"{stem}[{in_apostrophe}](?i:[msd])", But(2), Word),
     rule(r"{stem}[{in_apostrophe}](?i:ll|re|ve)", But(3), Word),
     rule(r"{stem}&(?i:apos;[msd])", But(7), Word),
@@ -146,23 +146,25 @@ pub(super) const RULES: &[Rule] = &[
     // 's and n't, and the apostrophe that opens a quotation
     rule(r"{apostrophe}(?i:[msd]|ll|re|ve)[^a-zA-Z]", But(1), Quotes),
     rule(r"(?i:n{quote}t)[^a-zA-Z]", But(1), Quotes),
-    rule(r"'[a-zA-Z][^{in_blank}\n]", First(1), Nothing),
+    rule(r"'[a-zA-Z][^ \t\n{NoBreakSpace}]", First(1), Is("`")),
     rule(r"{apostrophe}(?i:[msd]|ll|re|ve)", All, Quotes),
     // numbers
     rule(r"{date}", All, Plain),
     rule(r"[+\-]?{number}", All, Word),
     rule(r"{fraction}", All, Solid),
     rule(r"{Fraction}", All, Fraction),
-    rule(r"{Script}+", All, Plain),
+    rule(r"{RaisedSign}?(?:{Raised}+|{Lowered}+)", All, Plain),
     rule(r"{apostrophe}[0-9][0-9]{blank}", But(1), Plain),
     // words that are shorter than the rules above would have them
     rule(r"-(?i:[lr][rcs]b)-|(?i:c\.d\.s|pro-|anti-)", All, Plain),
     rule(r"(?i:s{ampersand}(?:p-500|ls))", All, Word),
     rule(r"{abbreviation}\.[\x00-\xff]{2}", But(2), Plain),
-    rule(r"(?:{abbreviation}|{title}|[a-zA-Z]|{acronym})\.", All, Plain),
+    rule(r"(?:{abbreviation}|{title}|[a-zA-Z])\.|{acronym}\.", All, Plain),
     rule(r"[a-zA-Z]\.{blank}+(?:{opening}|{tag}){blank}", First(1), Plain),
-    rule(r"(?i:art|ca|figs?|nos?|op|pp|prop)\.[0-9]", But(1), Plain),
-    rule(r"(?i:art|ca|figs?|nos?|op|pp|prop)\.{blank}[0-9]", But(2), Plain),
+    rule(r"{acronym}{blank}", But(1), Plain),
+    rule(r"(?i:pt[ey])\.[{in_blank}](?i:ltd|lim)", But(4), Plain),
+    rule(r"(?i:art|ca|figs?|nos?|op|pp|prop)\.{digit}", But(1), Plain),
+    rule(r"(?i:art|ca|figs?|nos?|op|pp|prop)\.{blank}{digit}", But(2), Plain),
     rule(r"{thing}|{compound}|{sum}|{choices}", All, Word),
     rule(r"(?:{word}|{thing}|{compound}|{sum})\.[,;:{Comma}]", But(1), Word),
     rule(r"{file}[{in_blank}\n.?!,]", But(1), Plain),
@@ -171,7 +173,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(r"{smiley}[^a-zA-Z0-9]", But(1), SolidBrackets),
     rule(r"{emoticon}", All, SolidBrackets),
     // marks
-    rule(r"[A-Z]*\$|<<|>>|-{5,}|[?!]+|\*+|@+|#+|_+", All, Plain),
+    rule(r"[A-Z]*\$|<<|>>|-{5,}|[?!]+|\*+|(?:\\\*){1,3}|@+|#+|_+", All, Plain),
     rule(r"{Dollar}", All, Is("$")),
     rule(r"{Cent}", All, Is("cents")),
     rule(r"{Pound}", All, Is("#")),
@@ -186,8 +188,8 @@ pub(super) const RULES: &[Rule] = &[
     rule(r"&(?i:gt);", All, Is(">")),
     rule(r"&(?i:ht|tl|ur|lr|qc|ql|qr|odq|cdq|#[0-9]+);", All, Plain),
     rule(r#"''|"|&(?i:quot|apos);|[`{OpenQuote}-{LowQuote}]{1,2}"#, All, Quotes),
-    rule(r"-{1,4}|{Dash}|&(?i:md|mdash|ndash);", All, Nothing),
-    rule(r"\.{3,5}|(?:\.[ {NoBreakSpace}]){2,4}\.|{Ellipsis}", All, Nothing),
-    rule(r"[{in_blank}\n]+|&(?i:nbsp);|{Nothing}+|[{SoftHyphen}{Hyphen}{Decimal}]", All, Nothing),
+    rule(r"-{1,4}|{Dash}|&(?i:md|mdash|ndash);", All, Is("--")),
+    rule(r"\.{3,5}|(?:\.[ {NoBreakSpace}]){2,4}\.|{Ellipsis}", All, Is("...")),
+    rule(r"[{in_blank}\n]+|&(?i:nbsp);|{Nothing}+|[{Hyphen}{Decimal}]", All, Nothing),
     rule(r"[^\n]", All, Plain),
 ];

@@ -1,22 +1,28 @@
-//! Captions to words as coco-caption has them: its jar, Stanford CoreNLP 3.4.1's `PTBTokenizer` with
-//! `-preserveLines -lowerCase`, then its list of punctuation to drop. Equal to it token for token, and
-//! without Java.
+//! Captions to words as coco-caption has them: those of Stanford CoreNLP 3.4.1's `PTBTokenizer` with
+//! `-preserveLines -lowerCase`, less a list of punctuation. Equal token for token, without Java.
 //!
 //! Quirks that are kept, since scores depend on them:
 //!
-//! - Brackets stay, as `-lrb-` and `-rrb-`: the list names them in capitals.
-//! - So do `!!`, `/`, `#`, `$` and other marks that the list does not name.
-//! - `can't` is `ca` and `n't`, `cannot` is `can` and `not`, `man's` is `man` and `'s`.
-//! - A fraction or a telephone number is one token, with U+00A0 for its spaces: `1\u{a0}1/2`. So is a
-//!   tag, and `<!` ... `>` may hold tabs besides.
-//! - Emoji and other characters that the original does not know vanish.
-//! - How a caption ends can depend on the next one: see [`tokenize_lines`].
+//! - `man's` is `man` and `'s`, `can't` is `ca` and `n't`, `cannot` is `can` and `not`.
+//! - Brackets stay, as `-lrb-` and `-rrb-`: the list names them in capitals. So do `!!`, `/`, `#`, `$` and
+//!   other marks that it does not name.
+//! - A fraction, a telephone number or a tag is one token, with U+00A0 for its spaces: `1\u{a0}1/2`.
+//!   Python's `split()`, which pycocoevalcap's BLEU and CIDEr use, cuts it there after all. `<!` ... `>`
+//!   may hold tabs and other blanks besides.
+//! - Emoji and all else that the original does not know vanish.
+//! - How a caption ends can depend on the next: see [`tokenize_lines`].
+//!
+//! Known to differ: a tag whose quotation does not end on its line (the jar reads on into the captions
+//! that follow), a Greek capital sigma whose word goes on in another script, `İ` and `ſ` for an English i
+//! and s (`vſ.`), `&APOS;` in capitals after the likes of `AT&T`, `d've's`, and the characters `.[^x=`.
 
 mod chars;
 mod grammar;
 mod join;
 mod lexer;
 mod token;
+
+use std::ops::Range;
 
 pub use join::join;
 
@@ -40,16 +46,28 @@ pub fn tokenize(caption: &str) -> Vec<String> {
 /// begins with a digit. And nothing follows the last caption: if it ends in `they're`, its last two
 /// words are `they` and `re`.
 pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
+    tokenize_part(captions, 0..captions.len())
+}
+
+/// What [`tokenize_lines`] makes of a part of the captions, which may be done apart from the others.
+///
+/// # Panics
+/// Where there are not so many captions.
+pub fn tokenize_part<S: AsRef<str>>(captions: &[S], part: Range<usize>) -> Vec<Vec<String>> {
+    // the grammar looks past blank captions at the next one, and at the end of its line
+    let after = &captions[part.end..];
+    let next = after.iter().position(|caption| !caption.as_ref().trim().is_empty());
+    let seen = next.map_or(after.len(), |next| after.len().min(next + 2));
     let mut file = Vec::new();
-    let mut starts = Vec::with_capacity(captions.len());
-    for caption in captions {
+    let mut starts = Vec::with_capacity(part.len() + seen);
+    for caption in &captions[part.start..part.end + seen] {
         if !starts.is_empty() {
             file.push(b'\n');
         }
         starts.push(file.len());
         file.extend(bytes(caption.as_ref()));
     }
-    captions
+    captions[part]
         .iter()
         .zip(starts)
         .map(|(caption, start)| line(caption.as_ref(), &file[start..]))
@@ -58,6 +76,9 @@ pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
 
 /// The bytes that the grammar reads a caption as. A line end within it is a space.
 fn bytes(caption: &str) -> Vec<u8> {
+    if caption.is_ascii() {
+        return caption.bytes().map(|ascii| chars::byte(ascii.into())).collect();
+    }
     caption.encode_utf16().map(chars::byte).collect()
 }
 
@@ -65,12 +86,25 @@ fn bytes(caption: &str) -> Vec<u8> {
 fn line(caption: &str, bytes: &[u8]) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = caption;
+    let mut is_last_kept = false;
     lexer::lex(bytes, |length, form| {
         let (text, after) = split_at_unit(rest, length);
         rest = after;
-        words.extend(token::write(text, form));
+        if let Some(token) = token::write(text, form) {
+            is_last_kept = !token::is_dropped(&token);
+            if is_last_kept {
+                words.push(token);
+            }
+        }
         !rest.is_empty()
     });
+    // coco-caption strips the lines that the jar prints; an address can end in a no-break space
+    if let Some(word) = words.last_mut().filter(|_| is_last_kept) {
+        word.truncate(
+            word.trim_end_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
+                .len(),
+        );
+    }
     words
 }
 

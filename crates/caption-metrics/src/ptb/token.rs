@@ -23,9 +23,9 @@ pub(super) enum Form {
     Nothing,
 }
 
-/// The token that `text` is written as, unless coco-caption drops it.
+/// The token that `text` is written as, if any.
 pub(super) fn write(text: &str, form: Form) -> Option<String> {
-    let token = match form {
+    Some(match form {
         Form::Plain => lowercase(text),
         Form::Word if text.contains(['\u{ad}', '&']) => {
             lowercase(&text.replace('\u{ad}', "")).replace("&amp;", "&")
@@ -37,34 +37,50 @@ pub(super) fn write(text: &str, form: Form) -> Option<String> {
         Form::Fraction => fraction(text).to_owned(),
         Form::Is(token) => token.to_owned(),
         Form::Nothing => return None,
-    };
-    (!is_dropped(&token)).then_some(token)
+    })
 }
 
 /// coco-caption's punctuation. Its list also has `-LRB-`, `-RRB-`, `-LCB-` and `-RCB-`, but by then
 /// they are in lower case: brackets stay.
-fn is_dropped(token: &str) -> bool {
+pub(super) fn is_dropped(token: &str) -> bool {
     matches!(
         token,
         "" | "''" | "'" | "``" | "`" | "." | "?" | "!" | "," | ":" | "-" | "--" | "..." | ";"
     )
 }
 
-/// Java's lower case. Unlike Rust's, a sigma is final if no letter follows it in the whole token.
+/// Java's lower case.
 fn lowercase(text: &str) -> String {
     if text.is_ascii() {
-        return text.to_ascii_lowercase();
+        text.to_ascii_lowercase()
+    } else if text.contains('Σ') {
+        lowercase_sigma(text)
+    } else {
+        text.to_lowercase()
     }
-    let is_cased = |c: char| c.is_lowercase() || c.is_uppercase();
+}
+
+/// Lower case where a sigma that ends a word is ς. Java looks for the word's end further off than
+/// [`str::to_lowercase`]: `ΟΔΟΣ5A` and `ΟΔΟΣ-A` go on, `ΟΔΟΣ-5A` and `ΟΔΟΣ/A` do not.
+fn lowercase_sigma(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let is_cased = |at: usize| chars[at].is_lowercase() || chars[at].is_uppercase();
+    let is_in_word = |&at: &usize| match chars[at] {
+        '-' | '.' => ![at.checked_sub(1), Some(at + 1)]
+            .iter()
+            .any(|near| near.and_then(|near| chars.get(near)).is_some_and(char::is_ascii_digit)),
+        '_' | '\'' => true,
+        c => !c.is_ascii_punctuation(),
+    };
     let mut lower = String::with_capacity(text.len());
-    for (at, c) in text.char_indices() {
-        match c {
-            'Σ' if text[..at].contains(is_cased)
-                && !text[at + c.len_utf8()..].contains(is_cased) =>
-            {
-                lower.push('ς');
-            }
-            _ => lower.extend(c.to_lowercase()),
+    for (at, c) in chars.iter().enumerate() {
+        let is_final = *c == 'Σ'
+            && (0..at).rev().take_while(is_in_word).any(is_cased)
+            && !(at + 1..chars.len()).take_while(is_in_word).any(is_cased);
+        if is_final {
+            lower.push('ς');
+        } else {
+            lower.extend(c.to_lowercase());
         }
     }
     lower
