@@ -257,7 +257,8 @@ impl CiderScorer {
 
     /// Of the numbers of the n-grams of each length.
     fn vector<I: Iterator<Item = u32>>(&self, numbers: impl Fn(usize) -> I) -> Vector {
-        let mut counts: Vec<(u32, u32)> = Vec::new();
+        let most = (0..ORDERS).map(|n| numbers(n).size_hint().0).sum();
+        let mut counts: Vec<(u32, u32)> = Vec::with_capacity(most);
         let (mut ends, mut norms, mut bigrams) = ([0; ORDERS], [0.0; ORDERS], 0);
         for n in 0..ORDERS {
             let start = counts.len();

@@ -2,8 +2,8 @@
 
 /// Words joined as people write them: `do n't` is "don't", `man 's` "man's", `$ 5` "$5".
 ///
-/// What [`tokenize`](super::tokenize) drops, capitals and most punctuation, does not come back; but the
-/// text has these words again when it is tokenised.
+/// What [`tokenize`](super::tokenize) drops, capitals and most punctuation, does not come back. But the
+/// words of a caption are those of the text that they are joined to.
 ///
 /// ```
 /// # use caption_metrics::ptb::join;

@@ -1,16 +1,20 @@
-//! Captions to words as coco-caption has them: its jar, Stanford CoreNLP 3.4.1's `PTBTokenizer` with
-//! `-preserveLines -lowerCase`, then its list of punctuation to drop. Equal to it token for token, and
-//! without Java.
+//! Captions to words as coco-caption has them: those of Stanford CoreNLP 3.4.1's `PTBTokenizer` with
+//! `-preserveLines -lowerCase`, less a list of punctuation. Equal token for token, without Java.
 //!
 //! Quirks that are kept, since scores depend on them:
 //!
-//! - Brackets stay, as `-lrb-` and `-rrb-`: the list names them in capitals.
-//! - So do `!!`, `/`, `#`, `$` and other marks that the list does not name.
-//! - `can't` is `ca` and `n't`, `cannot` is `can` and `not`, `man's` is `man` and `'s`.
-//! - A fraction or a telephone number is one token, with U+00A0 for its spaces: `1\u{a0}1/2`. So is a
-//!   tag, and `<!` ... `>` may hold tabs besides.
-//! - Emoji and other characters that the original does not know vanish.
-//! - How a caption ends can depend on the next one: see [`tokenize_lines`].
+//! - `man's` is `man` and `'s`, `can't` is `ca` and `n't`, `cannot` is `can` and `not`.
+//! - Brackets stay, as `-lrb-` and `-rrb-`: the list names them in capitals. So do `!!`, `/`, `#`, `$` and
+//!   other marks that it does not name.
+//! - A fraction, a telephone number or a tag is one token, with U+00A0 for its spaces: `1\u{a0}1/2`.
+//!   Python's `split()`, which pycocoevalcap's BLEU and CIDEr use, cuts it there after all. `<!` ... `>`
+//!   may hold tabs and other blanks besides.
+//! - Emoji and all else that the original does not know vanish.
+//! - How a caption ends can depend on the next: see [`tokenize_lines`].
+//!
+//! Known to differ: a tag whose quotation does not end on its line (the jar reads on into the captions
+//! that follow), a Greek capital sigma whose word goes on in another script, `İ` and `ſ` for an English i
+//! and s (`vſ.`), `&APOS;` in capitals after the likes of `AT&T`, `d've's`, and the characters `.[^x=`.
 
 mod chars;
 mod grammar;

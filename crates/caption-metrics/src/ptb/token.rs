@@ -66,10 +66,10 @@ fn lowercase_sigma(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let is_cased = |at: usize| chars[at].is_lowercase() || chars[at].is_uppercase();
     let is_in_word = |&at: &usize| match chars[at] {
-        '-' => ![at.checked_sub(1), Some(at + 1)]
+        '-' | '.' => ![at.checked_sub(1), Some(at + 1)]
             .iter()
             .any(|near| near.and_then(|near| chars.get(near)).is_some_and(char::is_ascii_digit)),
-        '_' | '.' | '\'' => true,
+        '_' | '\'' => true,
         c => !c.is_ascii_punctuation(),
     };
     let mut lower = String::with_capacity(text.len());
