@@ -5,7 +5,7 @@
 //! | `bleu_1` ... `bleu_4` | [`Bleu`] | n-grams that stand in a reference |
 //! | `rouge_l` | [`RougeL`] | the longest common subsequence |
 //! | `cider_d`, `cider` | [`Cider`] | n-grams in common with the references, the rare ones weighing more |
-//! | `meteor` | [`Meteor`] | words aligned by form, stem, synonym and paraphrase |
+//! | `meteor` | `Meteor` (feature `meteor`, on by default) | words aligned by form, stem, synonym and paraphrase |
 //!
 //! Captions are tokenised by [`ptb`], as coco-caption has Stanford's tokeniser do it; [`Diversity`] says how varied
 //! they are. Each page has the paper, the formula, and what coco-caption makes of it.
@@ -39,6 +39,7 @@ mod cider;
 mod corpus;
 mod diversity;
 mod error;
+#[cfg(feature = "meteor")]
 mod meteor;
 mod ngrams;
 pub mod ptb;
@@ -52,6 +53,7 @@ pub use cider::{Cider, CiderScorer, DocumentFrequency};
 pub use corpus::{Corpus, Image};
 pub use diversity::Diversity;
 pub use error::{Error, Result};
+#[cfg(feature = "meteor")]
 pub use meteor::Meteor;
 pub use references::References;
 pub use results::Results;

@@ -1,5 +1,6 @@
 //! Captions to words and back.
 
+use caption_metrics::ptb;
 use serde::{Deserialize, Serialize};
 
 /// How a caption is cut into words.
@@ -10,6 +11,8 @@ pub enum Tokenizer {
     /// ("t-shirt" is `tshirt`); other white space counts as a space.
     #[default]
     Karpathy,
+    /// The Penn Treebank's, as coco-caption scores captions: `a man 's t-shirt`, punctuation left out.
+    Ptb,
 }
 
 impl Tokenizer {
@@ -22,6 +25,7 @@ impl Tokenizer {
                 .map(|word| word.chars().filter(char::is_ascii_alphanumeric).collect::<String>())
                 .filter(|word| !word.is_empty())
                 .collect(),
+            Self::Ptb => ptb::tokenize(caption),
         }
     }
 
@@ -29,6 +33,7 @@ impl Tokenizer {
     pub fn join(self, words: &[&str]) -> String {
         match self {
             Self::Karpathy => words.join(" "),
+            Self::Ptb => ptb::join(words),
         }
     }
 }

@@ -44,6 +44,16 @@ fn karpathys_words_of_real_captions() {
     assert_eq!(captions, 35_000);
 }
 
+/// That the cutting is the Java program's is caption-metrics' to show.
+#[test]
+fn ptb_words_are_joined_as_people_write_them() {
+    let words = Tokenizer::Ptb.tokenize("A man's T-shirt, and he can't read it.");
+    assert_eq!(words, ["a", "man", "'s", "t-shirt", "and", "he", "ca", "n't", "read", "it"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    assert_eq!(Tokenizer::Ptb.join(&words), "a man's t-shirt and he can't read it");
+    assert_eq!(serde_json::to_value(Tokenizer::Ptb).unwrap(), "ptb");
+}
+
 #[test]
 fn a_vocabulary_is_sorted_by_count_then_word() {
     let vocab = vocab();
