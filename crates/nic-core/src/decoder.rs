@@ -66,6 +66,16 @@ pub struct DecoderState {
     pub c: Tensor,
 }
 
+impl DecoderState {
+    /// The sentences of these rows `[B']`, u32, in that order; a row may be there never or more than once.
+    ///
+    /// # Errors
+    /// A row beyond B (found on the CPU only).
+    pub fn select(&self, rows: &Tensor) -> Result<Self> {
+        Ok(Self { h: self.h.index_select(rows, 0)?, c: self.c.index_select(rows, 0)? })
+    }
+}
+
 /// The decoder with its weights.
 #[derive(Clone, Debug)]
 pub struct Decoder {
