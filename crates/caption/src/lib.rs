@@ -1,15 +1,14 @@
 //! Captions photographs and datasets with a trained decoder.
 
 mod generate;
+mod model;
 mod photos;
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
-use nic_core::{BeamSearch, Captioner, DeviceChoice, Generate};
-use nic_data::{Error, Result};
+use clap::{Parser, Subcommand};
+use nic_data::Error;
 
 /// Say in a sentence what a photograph shows.
 #[derive(Debug, Parser)]
@@ -25,34 +24,6 @@ pub struct Args {
 enum Command {
     /// Caption a split of a dataset from its cached features; writes COCO's results format.
     Generate(generate::Args),
-}
-
-/// Which model, and how sentences are searched for.
-#[derive(Debug, ClapArgs)]
-struct Model {
-    /// A checkpoint: a directory, or hf://OWNER/NAME.
-    #[arg(long, default_value = "runs/coco/best")]
-    checkpoint: PathBuf,
-    /// How many unfinished sentences to keep at each step; 1 is greedy.
-    #[arg(long, default_value_t = 3)]
-    beam: usize,
-    /// At most so many words.
-    #[arg(long, default_value_t = 20)]
-    max_len: usize,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-}
-
-impl Model {
-    fn load(&self) -> Result<Captioner> {
-        let (device, _) = self.device.open()?;
-        Ok(Captioner::load_on(&self.checkpoint, &device)?)
-    }
-
-    fn search(&self) -> impl Generate {
-        BeamSearch { width: self.beam, max_len: self.max_len }
-    }
 }
 
 /// Runs the program: results to stdout, everything else to stderr; 0 done, 1 failed, 2 bad usage or bad input.
