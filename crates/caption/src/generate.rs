@@ -24,11 +24,11 @@ pub(crate) struct Args {
     /// The features that `extract` made of it.
     #[arg(long)]
     features: PathBuf,
-    #[command(flatten)]
-    model: Model,
     /// Where the results go: [{"image_id", "caption"}, ...].
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    model: Model,
 }
 
 #[derive(Serialize)]

@@ -81,7 +81,7 @@ struct SampleArgs {
     /// Divides the logits: below 1 likely words become likelier. 1 draws from what the decoder has learnt.
     #[arg(long, default_value_t = 1.0, requires = "sample")]
     temperature: f64,
-    /// Only the K likeliest words. Off: --temperature and --top-p do not cut where many words are good.
+    /// Only the K likeliest words. Off: any K is too many where one word fits and too few where many do.
     #[arg(long, value_name = "K", requires = "sample")]
     top_k: Option<usize>,
     /// Only the likeliest words that together reach the probability P. Off: 0.9 is usual where sentences must be sound.

@@ -19,10 +19,6 @@ pub(crate) struct Args {
     /// Image files: JPEG, PNG, WebP, GIF or BMP.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    #[command(flatten)]
-    model: Model,
-    #[command(flatten)]
-    diverse: DiverseArgs,
     /// The encoder's weights, where they are not at the place that the checkpoint names: a file, a directory or hf://...
     #[arg(long)]
     weights: Option<String>,
@@ -32,6 +28,10 @@ pub(crate) struct Args {
     /// A JSON object a line and image: {"image", "captions": [{"text", "log_prob"}]}.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    diverse: DiverseArgs,
 }
 
 #[derive(Serialize)]
