@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use nic_core::{Captioner, Error};
 use nic_data::{Dataset, Features, Result, Split, write_whole};
 use serde::Serialize;
 
-use crate::Model;
+use crate::model::Model;
 
 /// Images whose sentences are searched for together.
 const BATCH: usize = 256;
@@ -23,11 +24,11 @@ pub(crate) struct Args {
     /// The features that `extract` made of it.
     #[arg(long)]
     features: PathBuf,
-    #[command(flatten)]
-    model: Model,
     /// Where the results go: [{"image_id", "caption"}, ...].
     #[arg(long)]
     out: PathBuf,
+    #[command(flatten)]
+    model: Model,
 }
 
 #[derive(Serialize)]
@@ -37,6 +38,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let search = args.model.search(1, None)?;
     let dataset = Dataset::open(&args.dataset)?;
     let features = Features::open(&args.features)?;
     let captioner = args.model.load()?;
@@ -52,23 +54,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         .into());
     }
-    let search = args.model.search();
     let mut rows = Vec::with_capacity(found.len());
+    let start = Instant::now();
     for images in found.chunks(BATCH) {
         let positions: Vec<usize> = images.iter().map(|&(_, position)| position).collect();
         let batch = features.gather(&positions, captioner.device())?;
         for (&(image_id, _), captions) in
-            images.iter().zip(captioner.caption_batch(&batch, &search)?)
+            images.iter().zip(captioner.caption_batch(&batch, &*search)?)
         {
             let caption = captions.into_iter().next().map(|c| c.text).unwrap_or_default();
             rows.push(Row { image_id, caption });
         }
     }
+    let rate = rows.len() as f64 / start.elapsed().as_secs_f64();
     if let Some(dir) = args.out.parent() {
         std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     }
     write_whole(&args.out, |file| Ok(serde_json::to_writer(file, &rows)?))?;
-    eprintln!("{} captions in {}", rows.len(), args.out.display());
+    eprintln!("{} captions in {} ({rate:.1} captions/s)", rows.len(), args.out.display());
     let missing = records.len() - rows.len();
     if missing > 0 {
         eprintln!("{missing} images of the split have no features and no caption");
@@ -83,7 +86,7 @@ fn check_fit(captioner: &Captioner, features: &Features, args: &Args) -> Result<
             place: args.features.display().to_string(),
             what: what.into(),
             found,
-            expected: format!("{expected} as in {}", args.model.checkpoint.display()),
+            expected: format!("{expected} as in {}", args.model.place().display()),
         }
         .into())
     };

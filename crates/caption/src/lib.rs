@@ -2,14 +2,13 @@
 
 mod error;
 mod generate;
+mod model;
 mod photos;
 mod score;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
-use nic_core::{BeamSearch, Captioner, DeviceChoice, Generate};
+use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 
@@ -29,34 +28,6 @@ enum Command {
     Generate(generate::Args),
     /// Score results as coco-caption does: BLEU, ROUGE-L, CIDEr-D, CIDEr, METEOR; and how varied they are.
     Score(score::Args),
-}
-
-/// Which model, and how sentences are searched for.
-#[derive(Debug, ClapArgs)]
-struct Model {
-    /// A checkpoint: a directory, or hf://OWNER/NAME.
-    #[arg(long, default_value = "runs/coco/best")]
-    checkpoint: PathBuf,
-    /// How many unfinished sentences to keep at each step; 1 is greedy.
-    #[arg(long, default_value_t = 3)]
-    beam: usize,
-    /// At most so many words.
-    #[arg(long, default_value_t = 20)]
-    max_len: usize,
-    /// auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
-}
-
-impl Model {
-    fn load(&self) -> nic_data::Result<Captioner> {
-        let (device, _) = self.device.open()?;
-        Ok(Captioner::load_on(&self.checkpoint, &device)?)
-    }
-
-    fn search(&self) -> impl Generate {
-        BeamSearch { width: self.beam, max_len: self.max_len }
-    }
 }
 
 /// Runs the program: results to stdout, everything else to stderr; 0 done, 1 failed, 2 bad usage or bad input.

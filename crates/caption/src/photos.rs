@@ -9,7 +9,7 @@ use nic_data::Result;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::Model;
+use crate::model::{DiverseArgs, Model};
 
 /// Images that go through the encoder together.
 const BATCH: usize = 16;
@@ -19,17 +19,19 @@ pub(crate) struct Args {
     /// Image files: JPEG, PNG, WebP, GIF or BMP.
     #[arg(required = true)]
     photos: Vec<PathBuf>,
-    #[command(flatten)]
-    model: Model,
     /// The encoder's weights, where they are not at the place that the checkpoint names: a file, a directory or hf://...
     #[arg(long)]
     weights: Option<String>,
-    /// How many sentences an image, the best first.
+    /// How many sentences an image, the best first; a beam finds as many as it is wide.
     #[arg(long, default_value_t = 1)]
     top: usize,
     /// A JSON object a line and image: {"image", "captions": [{"text", "log_prob"}]}.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    diverse: DiverseArgs,
 }
 
 #[derive(Serialize)]
@@ -46,12 +48,12 @@ struct Sentence<'a> {
 
 /// Captions every photograph that can be read; the others are named on stderr and make the exit status 2.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let search = args.model.search(args.top, Some(&args.diverse))?;
     let mut captioner = args.model.load()?;
     if let Some(weights) = &args.weights {
         captioner = captioner.with_weights(Location::parse(weights, Path::new(""))?);
     }
     captioner.preprocess()?;
-    let search = args.model.search();
     let mut unreadable = 0;
     for photos in args.photos.chunks(BATCH) {
         let read: Vec<_> = photos.par_iter().map(|photo| captioner.crop_file(photo)).collect();
@@ -71,10 +73,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if crops.is_empty() {
             continue;
         }
-        let captions = captioner.caption_batch(&captioner.encode(&crops)?, &search)?;
+        let captions = captioner.caption_batch(&captioner.encode(&crops)?, &*search)?;
         for (photo, captions) in names.into_iter().zip(captions) {
-            let best = &captions[..captions.len().min(args.top)];
-            write(args, photo, best).map_err(Error::io("standard output"))?;
+            write(args, photo, &captions).map_err(Error::io("standard output"))?;
         }
     }
     Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::from(2) })

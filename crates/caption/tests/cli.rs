@@ -25,7 +25,17 @@ fn spec() -> EncoderSpec {
 
 /// A checkpoint whose decoder was never trained.
 fn checkpoint(dir: &Path, encoder: Option<EncoderSpec>, feature_dim: usize) {
-    let caption: Vec<String> = ["a", "red", "circle"].map(String::from).into();
+    checkpoint_of(dir, encoder, feature_dim, ["a", "red", "circle"], 1);
+}
+
+fn checkpoint_of(
+    dir: &Path,
+    encoder: Option<EncoderSpec>,
+    feature_dim: usize,
+    words: [&str; 3],
+    seed: u64,
+) {
+    let caption: Vec<String> = words.map(String::from).into();
     let vocab = Vocab::build(Tokenizer::Karpathy, [&caption[..]], 1);
     let config = DecoderConfig {
         cell: Cell::Lstm,
@@ -33,10 +43,12 @@ fn checkpoint(dir: &Path, encoder: Option<EncoderSpec>, feature_dim: usize) {
         embed_dim: 8,
         hidden_dim: 8,
         vocab_size: vocab.len(),
+        num_layers: 1,
         lstm_bias: true,
         cell_tanh: true,
+        tie_embeddings: false,
     };
-    let tensors = config.init(&mut ChaCha8Rng::seed_from_u64(1)).unwrap();
+    let tensors = config.init(&mut ChaCha8Rng::seed_from_u64(seed)).unwrap();
     Checkpoint { config, encoder, vocab, tensors }.save(dir).unwrap();
 }
 
@@ -166,4 +178,123 @@ fn generates_results_for_a_split() {
     assert_eq!(output.status.code(), Some(2));
     let error = text(&output.stderr);
     assert!(error.contains("layer is fc6"), "{error}");
+}
+
+#[test]
+fn searches_as_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    checkpoint(&dir.join("best"), Some(spec()), spec().dim);
+    photo(dir);
+    let sentences = |args: &[&str]| {
+        let output = caption(dir, &[&["photo.png", "--checkpoint", "best"], args].concat());
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = text(&output.stdout);
+        let words = |line: &str| line.split_whitespace().skip(1).map(String::from).collect();
+        lines.lines().map(words).collect::<Vec<Vec<String>>>()
+    };
+    let plain = sentences(&["--top", "3"]);
+    assert_eq!(plain.len(), 3);
+    for option in [["--length-norm", "mean"], ["--length-norm", "wu:2"], ["--beam", "9"]] {
+        let found = sentences(&[&["--top", "3"], &option[..]].concat());
+        assert!(found.len() == 3 && found != plain, "{option:?}: {found:?}");
+    }
+    let long = sentences(&["--top", "3", "--min-len", "4", "--max-len", "6"]);
+    assert!(long.iter().all(|words| (4..=6).contains(&words.len())), "{long:?}");
+    let varied = sentences(&["--top", "3", "--min-len", "3", "--no-repeat", "1"]);
+    assert!(varied.iter().all(|words| words.len() == 3 && words[0] != words[1]), "{varied:?}");
+    let pairs = ["--top", "16", "--beam", "16", "--min-len", "2", "--max-len", "2"];
+    assert_eq!(sentences(&pairs).len(), 3 * 3);
+    assert_eq!(sentences(&[&pairs[..], &["--allow-unk"]].concat()).len(), 4 * 4);
+
+    let beam = ["--top", "4", "--beam", "4", "--min-len", "1"];
+    let diverse = sentences(&[&beam[..], &["--groups", "4", "--diversity", "99"]].concat());
+    assert_ne!(diverse, sentences(&beam));
+    assert_ne!(diverse[0][0], diverse[1][0]);
+
+    let draw = |args: &[&str]| sentences(&[&["--sample", "--top", "8"], args].concat());
+    assert_eq!(draw(&[]).len(), 8);
+    assert_eq!(draw(&[]), draw(&["--seed", "0"]));
+    assert_ne!(draw(&[]), draw(&["--seed", "1"]));
+    let alike = |sentences: Vec<Vec<String>>| sentences.iter().all(|words| *words == sentences[0]);
+    assert!(!alike(draw(&[])));
+    assert!(alike(draw(&["--top-k", "1"])));
+    assert!(alike(draw(&["--top-p", "0.01"])));
+    assert!(alike(draw(&["--temperature", "0.0001"])));
+}
+
+#[test]
+fn refuses_what_makes_no_sense() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases: [(&[&str], &str); 19] = [
+        (&["--beam", "0"], "width is 0"),
+        (&["--top", "0"], "sentences is 0"),
+        (&["--top", "4"], "expected at most 3"),
+        (&["--max-len", "0"], "max_len is 0"),
+        (&["--min-len", "21"], "min_len is 21"),
+        (&["--no-repeat", "0"], "no_repeat is 0"),
+        (&["--length-norm", "longest"], "none, mean or wu:ALPHA"),
+        (&["--length-norm", "wu:-1"], "alpha is -1"),
+        (&["--groups", "3"], "--top"),
+        (&["--groups", "1", "--top", "2"], "1 is not in 2.."),
+        (&["--groups", "2", "--top", "2"], "multiple of 2"),
+        (&["--diversity", "0.3", "--top", "2"], "--groups"),
+        (&["--sample", "--beam", "3"], "--beam"),
+        (&["--sample", "--length-norm", "mean"], "--length-norm"),
+        (&["--sample", "--groups", "3", "--top", "3"], "--groups"),
+        (&["--sample", "--temperature", "0"], "--beam 1"),
+        (&["--temperature", "0.5"], "--sample"),
+        (&["--top-k", "5", "--top-p", "0.5"], "--sample"),
+        (&["--seed", "5"], "--sample"),
+    ];
+    for (args, expected) in cases {
+        let (status, error) = failure(dir.path(), &[&["photo.png"], args].concat());
+        assert_eq!(status, 2, "{args:?}");
+        assert!(error.contains(expected), "{args:?}: {error}");
+    }
+}
+
+#[test]
+fn ensembles_speak_with_one_voice() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    photo(dir);
+    let words = ["a", "red", "circle"];
+    let make = |name: &str, encoder, dim, words, seed| {
+        checkpoint_of(&dir.join(name), encoder, dim, words, seed);
+    };
+    make("one", Some(spec()), spec().dim, words, 1);
+    make("two", Some(spec()), spec().dim, words, 2);
+    let ensemble = |members: &[&str]| {
+        let flags = members.iter().flat_map(|member| ["--checkpoint", member]);
+        let args: Vec<&str> = ["photo.png", "--top", "3"].into_iter().chain(flags).collect();
+        caption(dir, &args)
+    };
+    let sentences = |members: &[&str]| {
+        let output = ensemble(members);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert_eq!(sentences(&["one", "one"]), sentences(&["one"]));
+    assert_ne!(sentences(&["one", "two"]), sentences(&["one"]));
+    assert_ne!(sentences(&["one", "two"]), sentences(&["two"]));
+
+    make("words", Some(spec()), spec().dim, ["a", "blue", "circle"], 1);
+    make("fewer", Some(spec()), spec().dim, ["a", "a", "circle"], 1);
+    make("wide", None, 5, words, 1);
+    make("unknown", None, spec().dim, words, 1);
+    make("fc6", Some(EncoderSpec { layer: "fc6".into(), ..spec() }), spec().dim, words, 1);
+    let cases = [
+        ("words", "is \"blue\", expected \"circle\""),
+        ("fewer", "the vocabulary is 6 words, expected 7 words"),
+        ("wide", "the features' width is 5"),
+        ("unknown", "the encoder is not recorded"),
+        ("fc6", "layer is fc6"),
+    ];
+    for (member, expected) in cases {
+        let output = ensemble(&["one", member]);
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(error.contains(member) && error.contains(expected), "{member}: {error}");
+    }
 }

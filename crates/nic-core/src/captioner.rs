@@ -19,12 +19,14 @@ pub struct Caption {
     pub log_prob: f32,
 }
 
-/// A trained decoder together with the encoder that its features came from.
+/// A trained decoder, or an ensemble, together with the encoder that its features came from.
 ///
 /// The encoder's weights are loaded with the first image: whoever brings feature vectors never needs them.
 #[derive(Debug)]
 pub struct Captioner {
-    decoder: Decoder,
+    /// At least one.
+    decoders: Vec<Decoder>,
+    feature_dim: usize,
     vocab: Vocab,
     spec: Option<EncoderSpec>,
     weights: Option<Location>,
@@ -44,12 +46,33 @@ impl Captioner {
 
     /// [`Captioner::load`] onto a device.
     pub fn load_on(checkpoint: impl AsRef<Path>, device: &Device) -> Result<Self> {
-        let text = checkpoint.as_ref().to_string_lossy();
-        let location = Location::parse(&text, Path::new(""))?;
-        let dir = fetch_checkpoint(&location)?;
-        let checkpoint = Checkpoint::load(&dir, device)?;
-        let decoder = checkpoint.decoder()?;
-        let Checkpoint { encoder: spec, vocab, .. } = checkpoint;
+        Self::ensemble_on(&[checkpoint], device)
+    }
+
+    /// Loads several checkpoints onto the CPU: the next word's probabilities are the mean of theirs. They must have the
+    /// same words, and have learnt from the features of one encoder; their decoders may differ.
+    ///
+    /// # Errors
+    /// As [`Captioner::load`]; where there is none, or where one does not fit the first.
+    pub fn ensemble(checkpoints: &[impl AsRef<Path>]) -> Result<Self> {
+        Self::ensemble_on(checkpoints, &Device::Cpu)
+    }
+
+    /// [`Captioner::ensemble`] onto a device.
+    pub fn ensemble_on(checkpoints: &[impl AsRef<Path>], device: &Device) -> Result<Self> {
+        let mut members =
+            checkpoints.iter().map(|checkpoint| Member::load(checkpoint.as_ref(), device));
+        let first = members
+            .next()
+            .ok_or_else(|| Error::Usage("an ensemble of no checkpoints".into()))??;
+        let mut decoders = vec![first.checkpoint.decoder()?];
+        for member in members {
+            let member = member?;
+            member.check_fit(&first)?;
+            decoders.push(member.checkpoint.decoder()?);
+        }
+        let Member { checkpoint: Checkpoint { encoder: spec, vocab, config, .. }, location, dir } =
+            first;
         // A relative path is relative to the checkpoint, wherever that is.
         let weights = match (&spec, &location) {
             (None, _) => None,
@@ -59,7 +82,8 @@ impl Captioner {
             (Some(spec), _) => Some(Location::parse(&spec.weights, &dir)?),
         };
         Ok(Self {
-            decoder,
+            decoders,
+            feature_dim: config.feature_dim,
             vocab,
             spec,
             weights,
@@ -83,7 +107,7 @@ impl Captioner {
 
     /// D, the length of a feature vector.
     pub fn feature_dim(&self) -> usize {
-        self.decoder.config().feature_dim
+        self.feature_dim
     }
 
     /// Where the decoder computes.
@@ -100,23 +124,19 @@ impl Captioner {
     }
 
     /// Captions of an image file (JPEG, PNG, WebP, GIF or BMP), the best first.
-    pub fn caption_file(
-        &self,
-        path: impl AsRef<Path>,
-        how: &impl Generate,
-    ) -> Result<Vec<Caption>> {
+    pub fn caption_file(&self, path: impl AsRef<Path>, how: &dyn Generate) -> Result<Vec<Caption>> {
         let crop = self.crop_file(path)?;
         self.caption_crop(crop, how)
     }
 
     /// Captions of an encoded image's bytes, the best first.
-    pub fn caption_bytes(&self, bytes: &[u8], how: &impl Generate) -> Result<Vec<Caption>> {
+    pub fn caption_bytes(&self, bytes: &[u8], how: &dyn Generate) -> Result<Vec<Caption>> {
         let crop = self.preprocess()?.crop(bytes)?;
         self.caption_crop(crop, how)
     }
 
     /// Captions of one feature vector of length D, the best first.
-    pub fn caption_features(&self, features: &[f32], how: &impl Generate) -> Result<Vec<Caption>> {
+    pub fn caption_features(&self, features: &[f32], how: &dyn Generate) -> Result<Vec<Caption>> {
         let features = Tensor::from_slice(features, (1, features.len()), &self.device)?;
         Ok(self.caption_batch(&features, how)?.swap_remove(0))
     }
@@ -125,9 +145,9 @@ impl Captioner {
     pub fn caption_batch(
         &self,
         features: &Tensor,
-        how: &impl Generate,
+        how: &dyn Generate,
     ) -> Result<Vec<Vec<Caption>>> {
-        let sentences = how.generate(&self.decoder, features)?;
+        let sentences = how.ensemble(&self.decoders, features)?;
         Ok(sentences.into_iter().map(|image| self.captions(image)).collect())
     }
 
@@ -183,7 +203,7 @@ impl Captioner {
         }
     }
 
-    fn caption_crop(&self, crop: Crop, how: &impl Generate) -> Result<Vec<Caption>> {
+    fn caption_crop(&self, crop: Crop, how: &dyn Generate) -> Result<Vec<Caption>> {
         let features = self.encode(&[crop])?;
         Ok(self.caption_batch(&features, how)?.swap_remove(0))
     }
@@ -193,6 +213,60 @@ impl Captioner {
             .into_iter()
             .map(|h| Caption { text: self.vocab.decode(&h.words), log_prob: h.log_prob })
             .collect()
+    }
+}
+
+/// A checkpoint and where it was found.
+struct Member {
+    checkpoint: Checkpoint,
+    location: Location,
+    dir: PathBuf,
+}
+
+impl Member {
+    fn load(checkpoint: &Path, device: &Device) -> Result<Self> {
+        let location = Location::parse(&checkpoint.to_string_lossy(), Path::new(""))?;
+        let dir = fetch_checkpoint(&location)?;
+        Ok(Self { checkpoint: Checkpoint::load(&dir, device)?, location, dir })
+    }
+
+    /// Whether both can speak of one image in the same words.
+    fn check_fit(&self, first: &Self) -> Result<()> {
+        let mismatch = |what: &str, found: String, expected: String| {
+            Err(Error::Mismatch {
+                place: self.location.to_string(),
+                what: what.into(),
+                found,
+                expected: format!("{expected} as in {}: this is an ensemble", first.location),
+            })
+        };
+        let (a, b) = (&self.checkpoint, &first.checkpoint);
+        if a.vocab.len() != b.vocab.len() {
+            let count = |vocab: &Vocab| format!("{} words", vocab.len());
+            return mismatch("the vocabulary", count(&a.vocab), count(&b.vocab));
+        }
+        let differs = |id: &u32| a.vocab.word(*id) != b.vocab.word(*id);
+        if let Some(id) = (0..a.vocab.len() as u32).find(differs) {
+            let word = |vocab: &Vocab| format!("{:?}", vocab.word(id).unwrap_or_default());
+            return mismatch(&format!("word {id}"), word(&a.vocab), word(&b.vocab));
+        }
+        if a.config.feature_dim != b.config.feature_dim {
+            let dim = |checkpoint: &Checkpoint| checkpoint.config.feature_dim.to_string();
+            return mismatch("the features' width", dim(a), dim(b));
+        }
+        match (&a.encoder, &b.encoder) {
+            (None, None) => Ok(()),
+            (Some(found), Some(expected)) => match found.differences(expected).as_slice() {
+                [] => Ok(()),
+                differences => mismatch("the encoder", differences.join("; "), "the same".into()),
+            },
+            (found, expected) => {
+                let known = |spec: &Option<EncoderSpec>| {
+                    if spec.is_some() { "recorded" } else { "not recorded" }.to_owned()
+                };
+                mismatch("the encoder", known(found), known(expected))
+            }
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub use encoder::{Encoder, EncoderSpec};
 pub use error::{Error, Result};
 #[cfg(feature = "hub")]
 pub use fetch::Hub;
-pub use generate::{BeamSearch, Generate, Greedy, Hypothesis, Sample};
+pub use generate::{BeamSearch, Generate, Greedy, Hypothesis, LengthNorm, Rules, Sample};
 pub use hub::Location;
 pub use packed::PackedCaptions;
 pub use preprocess::{Crop, Preprocess};

@@ -8,7 +8,7 @@ use std::time::Instant;
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Training};
+use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Rules, Training};
 use nic_data::Features;
 
 use crate::config::{Config, Metric};
@@ -305,10 +305,8 @@ impl Trainer {
 
     /// CIDEr-D of the evaluation split; none where `stop` came first.
     fn cider_d(&self, stop: &AtomicBool) -> Result<Option<f64>> {
-        let beam = BeamSearch {
-            max_len: self.config.data.max_len,
-            ..BeamSearch::new(self.config.eval.beam)
-        };
+        let rules = Rules::default().max_len(self.config.data.max_len);
+        let beam = BeamSearch::new(self.config.eval.beam).rules(rules);
         self.corpus.eval_images.cider_d(
             &self.frozen,
             &self.corpus.vocab,

@@ -56,7 +56,7 @@ fn learns_and_reports() {
 
     let checkpoint = Checkpoint::load(&world.path("run/best"), &Device::Cpu).unwrap();
     let (ids, features) = common::features(9, |id| id > 40);
-    let found = Greedy { max_len: 20 }.generate(&checkpoint.decoder().unwrap(), &features).unwrap();
+    let found = Greedy::default().generate(&checkpoint.decoder().unwrap(), &features).unwrap();
     let right = ids.iter().zip(&found).filter(|(id, found)| {
         let text = checkpoint.vocab.decode(&found[0].words);
         let (colour, thing) = common::shown(**id);

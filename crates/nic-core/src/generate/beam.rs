@@ -1,142 +1,281 @@
 //! The best unfinished sentences, step by step.
 
 use candle_core::Tensor;
-use rayon::prelude::*;
 
-use super::{Generate, Hypothesis, Scores, Sentences, at_least_one};
-use crate::{Decoder, Result, Vocab};
+use super::sentences::{Choice, Sentences};
+use super::{Generate, Hypothesis, LengthNorm, Rules, at_least_one};
+use crate::{Decoder, Error, Result, Vocab};
 
 /// The best `width` unfinished sentences, step by step.
 ///
-/// Of all sentences one word longer the best `width` stay (Vinyals et al. 2015, section 3.1.3); those that end with
-/// END are finished, and the best `width` of the finished are kept. The search stops when no unfinished sentence can
-/// become better than the worst of these: log probabilities only fall. Returns up to `width` sentences. Of equally
-/// likely sentences the one with the likelier beginning comes first, then the one with the smaller last word id.
+/// Of all sentences one word longer the likeliest `width` stay (Vinyals et al. 2015, section 3.1.3). Those that end with
+/// END are finished; the best `best` of them, as `length_norm` compares, are kept. An unfinished sentence is given up
+/// when it cannot become better than the worst of these: its log probability s only falls, and s / lp(`max_len`), lp
+/// being what `length_norm` divides by, bounds what it may still be worth. So giving up changes no result. Of equally
+/// good sentences the one with the likelier beginning comes first, then the one with the smaller last word id.
+///
+/// With `groups` it is diverse beam search (Vijayakumar et al. 2018, algorithm 1, Hamming diversity): the beam is cut
+/// into groups of equal width that search one after the other in each step; a word's log probability is lowered by
+/// `diversity` for each sentence of the groups before that took this word in this step. What is lowered stays so for
+/// the rest of the group's search; [`Hypothesis::log_prob`] and the final order are by the decoder's own. A group ends
+/// when none of its unfinished sentences can become better than its best finished ones. A sentence that several groups
+/// find is there once.
 #[derive(Clone, Debug)]
 pub struct BeamSearch {
-    /// How many.
+    /// How many unfinished sentences an image, in all groups together.
     pub width: usize,
-    /// At most so many words.
-    pub max_len: usize,
+    /// Return at most so many sentences: the fewer, the sooner it is known that there is no better one.
+    pub best: usize,
+    /// How sentences of different lengths compare.
+    pub length_norm: LengthNorm,
+    /// How many groups; 1 is beam search.
+    pub groups: usize,
+    /// The lambda of diverse beam search; without effect on one group.
+    pub diversity: f32,
+    /// What the sentences keep to.
+    pub rules: Rules,
 }
 
 impl BeamSearch {
-    /// A beam of `width`, sentences of at most 20 words.
+    /// A beam of `width` that returns up to as many sentences.
     pub fn new(width: usize) -> Self {
-        Self { width, max_len: 20 }
+        Self {
+            width,
+            best: width,
+            length_norm: LengthNorm::None,
+            groups: 1,
+            diversity: 0.0,
+            rules: Rules::default(),
+        }
+    }
+
+    /// Sentences that keep to `rules`.
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// At most `sentences` sentences an image.
+    pub fn best(mut self, sentences: usize) -> Self {
+        self.best = sentences;
+        self
+    }
+
+    /// Sentences of different lengths compare by `norm`.
+    pub fn length_norm(mut self, norm: LengthNorm) -> Self {
+        self.length_norm = norm;
+        self
+    }
+
+    /// Diverse beam search: `groups` groups, which divide the width, with a lambda of `diversity`.
+    pub fn groups(mut self, groups: usize, diversity: f32) -> Self {
+        self.groups = groups;
+        self.diversity = diversity;
+        self
+    }
+
+    /// The beam of each group.
+    fn group_width(&self) -> usize {
+        self.width / self.groups
+    }
+
+    /// How many finished sentences a group keeps. Groups keep all that they may return, since when they end must not
+    /// depend on how many sentences are asked for: it changes what later groups find.
+    fn pool(&self) -> usize {
+        if self.groups == 1 { self.best } else { self.group_width() }
+    }
+
+    /// What a sentence of these words is worth by its score. Finished ones have END, those cut at `max_len` do not.
+    fn worth(&self, words: &[u32], score: f32) -> f32 {
+        score / self.length_norm.divisor((words.len() + 1).min(self.rules.max_len))
     }
 }
 
 impl Generate for BeamSearch {
-    fn generate(&self, decoder: &Decoder, features: &Tensor) -> Result<Vec<Vec<Hypothesis>>> {
+    fn check(&self) -> Result<()> {
         at_least_one("the beam's width", self.width)?;
-        at_least_one("max_len", self.max_len)?;
-        let mut sentences = Sentences::new(decoder, features)?;
-        let mut beams: Vec<Beam> = (0..features.dim(0)?).map(|row| Beam::new(row as u32)).collect();
-        for _ in 0..self.max_len {
+        at_least_one("the number of sentences", self.best)?;
+        at_least_one("the number of groups", self.groups)?;
+        let usage = |message: String| Err(Error::Usage(message));
+        if self.best > self.width {
+            return usage(format!(
+                "the number of sentences is {}, expected at most {}, the beam's width",
+                self.best, self.width
+            ));
+        }
+        if !self.width.is_multiple_of(self.groups) {
+            return usage(format!(
+                "the beam's width is {}, expected a multiple of {}, the number of groups",
+                self.width, self.groups
+            ));
+        }
+        if !(self.diversity >= 0.0 && self.diversity.is_finite()) {
+            return usage(format!("the diversity is {}, expected at least 0", self.diversity));
+        }
+        self.length_norm.check()?;
+        self.rules.check()
+    }
+
+    fn ensemble(&self, decoders: &[Decoder], features: &Tensor) -> Result<Vec<Vec<Hypothesis>>> {
+        self.check()?;
+        let mut sentences = Sentences::new(decoders, features, &self.rules)?;
+        let mut images: Vec<Vec<Group>> = (0..features.dim(0)? as u32)
+            .map(|row| (0..self.groups).map(|_| Group::new(self, row)).collect())
+            .collect();
+        for _ in 0..self.rules.max_len {
             // the unfinished sentences of all images are one batch
-            let live = || beams.iter().flat_map(|beam| &beam.live);
-            let parents: Vec<u32> = live().map(|sentence| sentence.row).collect();
-            let words = live().map(|sentence| sentence.last()).collect();
+            let (mut parents, mut words, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
+            for (before, group) in images.iter().flat_map(|groups| groups.iter().enumerate()) {
+                for unfinished in &group.live {
+                    parents.push(unfinished.row);
+                    words.push(unfinished.last());
+                    // so many that enough are left without the forbidden and the lowered
+                    let lowered = before * self.group_width();
+                    wanted.push(self.group_width() + unfinished.forbidden.len() + lowered);
+                }
+            }
             if parents.is_empty() {
                 break;
             }
-            sentences.select(parents)?;
-            let scores = sentences.step(words)?;
+            sentences.select(&parents)?;
+            let choices = sentences.step(&words)?.best(&wanted)?;
             let mut row = 0;
-            for beam in &mut beams {
-                let rows = row..row + beam.live.len();
-                row = rows.end;
-                beam.extend(rows, &scores, self.width);
+            for groups in &mut images {
+                let mut taken = Vec::new();
+                for group in groups {
+                    let live = group.live.len();
+                    let words = group.extend(self, row, &choices[row..row + live], &taken);
+                    taken.extend(words);
+                    row += live;
+                }
             }
         }
-        Ok(beams.into_iter().map(|beam| beam.finish(self.width)).collect())
+        Ok(images.into_iter().map(|groups| self.finish(groups)).collect())
     }
 }
 
-/// One image's search.
-struct Beam {
-    /// The best first.
+impl BeamSearch {
+    fn finish(&self, groups: Vec<Group>) -> Vec<Hypothesis> {
+        let mut all: Vec<Hypothesis> =
+            groups.into_iter().flat_map(|group| group.finish(self)).collect();
+        let worth = |sentence: &Hypothesis| self.worth(&sentence.words, sentence.log_prob);
+        all.sort_by(|a, b| worth(b).total_cmp(&worth(a)));
+        let mut sentences: Vec<Hypothesis> = Vec::with_capacity(self.best);
+        for sentence in all {
+            if sentences.len() < self.best && sentences.iter().all(|s| s.words != sentence.words) {
+                sentences.push(sentence);
+            }
+        }
+        sentences
+    }
+}
+
+/// One group's search for one image.
+struct Group {
+    /// The likeliest first.
     live: Vec<Unfinished>,
     /// The best first.
-    finished: Vec<Hypothesis>,
+    finished: Vec<Scored>,
+}
+
+/// A sentence with its log probability, and its score: that less what the groups before took.
+struct Scored {
+    sentence: Hypothesis,
+    score: f32,
 }
 
 struct Unfinished {
-    sentence: Hypothesis,
+    scored: Scored,
     /// Where its state is in the batch.
     row: u32,
+    /// Words that must not be the next.
+    forbidden: Vec<u32>,
 }
 
 impl Unfinished {
+    fn new(search: &BeamSearch, scored: Scored, row: u32) -> Self {
+        let forbidden = search.rules.forbidden(&scored.sentence.words);
+        Self { scored, row, forbidden }
+    }
+
     fn last(&self) -> u32 {
-        self.sentence.words.last().copied().unwrap_or(Vocab::START)
+        self.scored.sentence.words.last().copied().unwrap_or(Vocab::START)
     }
 }
 
-impl Beam {
-    fn new(row: u32) -> Self {
+impl Group {
+    fn new(search: &BeamSearch, row: u32) -> Self {
         let sentence = Hypothesis { words: Vec::new(), log_prob: 0.0 };
-        Self { live: vec![Unfinished { sentence, row }], finished: Vec::new() }
+        let nothing = Scored { sentence, score: 0.0 };
+        Self { live: vec![Unfinished::new(search, nothing, row)], finished: Vec::new() }
     }
 
-    /// A word more for each unfinished sentence; their scores are in `rows`.
-    fn extend(&mut self, rows: std::ops::Range<usize>, scores: &Scores, width: usize) {
-        let mut longer: Vec<(f32, usize, u32)> = rows
-            .clone()
-            .into_par_iter()
-            .zip(&self.live)
-            .flat_map_iter(|(row, parent)| {
-                let log_prob = parent.sentence.log_prob;
-                best_words(scores.row(row), width)
-                    .into_iter()
-                    .map(move |word| (log_prob + scores.log_prob(row, word), row, word))
-            })
-            .collect();
+    /// A word more for each unfinished sentence, whose rows of the batch begin with `row`; `taken` are the words that
+    /// the groups before took in this step. Gives those that this one took.
+    fn extend(
+        &mut self,
+        search: &BeamSearch,
+        row: usize,
+        choices: &[Vec<Choice>],
+        taken: &[u32],
+    ) -> Vec<u32> {
+        let mut longer: Vec<(f32, usize, Choice)> = Vec::new();
+        for (place, (parent, choices)) in self.live.iter().zip(choices).enumerate() {
+            for &choice in choices.iter().filter(|c| !parent.forbidden.contains(&c.word)) {
+                let times = taken.iter().filter(|word| **word == choice.word).count();
+                let lowered = search.diversity * times as f32;
+                longer.push((parent.scored.score + choice.log_prob - lowered, place, choice));
+            }
+        }
         // stable: equal ones stay in the order of their beginnings, then of their words
         longer.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
-        longer.truncate(width);
+        longer.truncate(search.group_width());
 
-        let mut live = Vec::new();
-        for (log_prob, row, word) in longer {
-            let mut words = self.live[row - rows.start].sentence.words.clone();
+        let mut live = Vec::with_capacity(longer.len());
+        for &(score, place, Choice { word, log_prob }) in &longer {
+            let parent = &self.live[place].scored.sentence;
+            let (mut words, log_prob) = (parent.words.clone(), parent.log_prob + log_prob);
             if word == Vocab::END {
-                let place = self.finished.partition_point(|better| better.log_prob >= log_prob);
-                self.finished.insert(place, Hypothesis { words, log_prob });
+                self.keep(search, Scored { sentence: Hypothesis { words, log_prob }, score });
             } else {
                 words.push(word);
-                live.push(Unfinished { sentence: Hypothesis { words, log_prob }, row: row as u32 });
+                let scored = Scored { sentence: Hypothesis { words, log_prob }, score };
+                live.push(Unfinished::new(search, scored, (row + place) as u32));
             }
-        }
-        self.finished.truncate(width);
-        if let (true, Some(worst)) = (self.finished.len() == width, self.finished.last()) {
-            live.retain(|live| live.sentence.log_prob > worst.log_prob);
         }
         self.live = live;
+        self.give_up(search);
+        longer.into_iter().map(|(.., choice)| choice.word).collect()
     }
 
-    fn finish(self, width: usize) -> Vec<Hypothesis> {
-        let mut all = self.finished;
-        all.extend(self.live.into_iter().map(|live| live.sentence));
-        all.sort_by(|a, b| b.log_prob.total_cmp(&a.log_prob));
-        all.truncate(width);
-        all
+    fn keep(&mut self, search: &BeamSearch, scored: Scored) {
+        let worth = |scored: &Scored| search.worth(&scored.sentence.words, scored.score);
+        let place = self.finished.partition_point(|better| worth(better) >= worth(&scored));
+        self.finished.insert(place, scored);
+        self.finished.truncate(search.pool());
     }
-}
 
-/// The `count` likeliest words that may be chosen, the likeliest first, of equals the smaller id first.
-fn best_words(logits: &[f32], count: usize) -> Vec<u32> {
-    let mut best: Vec<u32> = Vec::new();
-    let mut least = f32::NEG_INFINITY;
-    for (word, &logit) in (0..).zip(logits) {
-        if logit > least {
-            let place = best.partition_point(|&better| logits[better as usize] >= logit);
-            best.insert(place, word);
-            best.truncate(count);
-            if best.len() == count {
-                least = logits[best[count - 1] as usize];
-            }
+    /// Drops the unfinished sentences that cannot become better than the finished ones.
+    fn give_up(&mut self, search: &BeamSearch) {
+        let Some(worst) = self.finished.last().filter(|_| self.finished.len() == search.pool())
+        else {
+            return;
+        };
+        let worst = search.worth(&worst.sentence.words, worst.score);
+        let longest = search.length_norm.divisor(search.rules.max_len);
+        let hopeful = |unfinished: &Unfinished| unfinished.scored.score / longest > worst;
+        if search.groups == 1 {
+            self.live.retain(hopeful);
+        } else if !self.live.iter().any(hopeful) {
+            self.live.clear();
         }
     }
-    best
+
+    /// The finished sentences, and those that `max_len` cuts.
+    fn finish(mut self, search: &BeamSearch) -> Vec<Hypothesis> {
+        for cut in std::mem::take(&mut self.live) {
+            self.keep(search, cut.scored);
+        }
+        self.finished.into_iter().map(|scored| scored.sentence).collect()
+    }
 }

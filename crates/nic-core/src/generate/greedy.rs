@@ -2,30 +2,29 @@
 
 use candle_core::Tensor;
 
-use super::{Generate, Hypothesis, roll_out};
+use super::{BeamSearch, Generate, Hypothesis, Rules};
 use crate::{Decoder, Result};
 
-/// The likeliest word, step by step; of equally likely words the one with the smallest id.
-#[derive(Clone, Debug)]
+/// The likeliest word, step by step; of equally likely words the one with the smallest id. A beam of one.
+#[derive(Clone, Debug, Default)]
 pub struct Greedy {
-    /// At most so many words.
-    pub max_len: usize,
+    /// What the sentences keep to.
+    pub rules: Rules,
+}
+
+impl Greedy {
+    /// Sentences that keep to `rules`.
+    pub fn new(rules: Rules) -> Self {
+        Self { rules }
+    }
 }
 
 impl Generate for Greedy {
-    fn generate(&self, decoder: &Decoder, features: &Tensor) -> Result<Vec<Vec<Hypothesis>>> {
-        let hypotheses =
-            roll_out(decoder, features, 1, self.max_len, |_, logits| Ok(likeliest(logits)))?;
-        Ok(hypotheses.into_iter().map(|hypothesis| vec![hypothesis]).collect())
+    fn check(&self) -> Result<()> {
+        self.rules.check()
     }
-}
 
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (word, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = word;
-        }
+    fn ensemble(&self, decoders: &[Decoder], features: &Tensor) -> Result<Vec<Vec<Hypothesis>>> {
+        BeamSearch::new(1).rules(self.rules.clone()).ensemble(decoders, features)
     }
-    best as u32
 }

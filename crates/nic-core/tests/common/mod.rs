@@ -1,6 +1,8 @@
 //! The golden file and comparisons.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod toy;
+
 use std::collections::HashMap;
 use std::path::Path;
 
