@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains the narrow VGG16 of the demo: vgg16.safetensors, in torchvision's names.
 
-    cargo run --release -p shapes -- generate --out /tmp/scenes --seed 100 --count 12000
+    cargo run --release -p shapes -- generate --out /tmp/scenes --seed 100 --count 24000
     python datasets/shapes/train_vgg.py /tmp/scenes datasets/shapes/vgg16.safetensors
 
 The scenes are others than the dataset's (another seed) and never show the held-out pairs of colour and shape. First the
