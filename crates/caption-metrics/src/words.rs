@@ -68,9 +68,10 @@ impl Words {
     }
 
     /// Tokenises captions in parallel, part by part; the ids are those that one thread would give.
-    pub(crate) fn sentences<'a, F>(&mut self, captions: &[&'a str], tokenize: F) -> Vec<Sentence>
+    pub(crate) fn sentences<'a, F, T>(&mut self, captions: &[&'a str], tokenize: F) -> Vec<Sentence>
     where
-        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<T>> + Sync,
+        T: AsRef<str>,
     {
         let chunks: Vec<(Self, Vec<Sentence>)> = (0..captions.len().div_ceil(CHUNK))
             .into_par_iter()

@@ -39,7 +39,8 @@ fn corpus(references: &References) -> Corpus {
     let images = references.images();
     let others = images.iter().cycle().skip(1);
     let results = images.iter().zip(others).map(|((id, _), (_, next))| (*id, next[0].clone()));
-    Corpus::new(references, &Results::new("results", results.collect()), ptb::tokenize_part).unwrap()
+    Corpus::new(references, &Results::new("results", results.collect()), ptb::tokenize_part)
+        .unwrap()
 }
 
 #[test]

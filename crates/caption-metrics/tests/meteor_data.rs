@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::LazyLock;
 
@@ -55,7 +56,9 @@ fn score<T: AsRef<str>>(images: &[(T, Vec<T>)]) -> Score {
         all.push((id, references.iter().map(|line| line.as_ref().to_owned()).collect()));
         results.push((id, candidate.as_ref().to_owned()));
     }
-    let tokens = |line: &str| line.split(' ').map(String::from).collect();
+    let tokens = |lines: &[&str], part: Range<usize>| {
+        lines[part].iter().map(|line| line.split(' ').map(String::from).collect()).collect()
+    };
     let (references, results) =
         (References::new("references", all), Results::new("results", results));
     METEOR.score(&Corpus::new(&references, &results, tokens).unwrap()).remove(0)
