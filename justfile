@@ -4,7 +4,8 @@ set positional-arguments
 
 # Built for CUDA where its compiler is found; NIC_FEATURES= (empty) builds for the CPU alone.
 features := env("NIC_FEATURES", `command -v nvcc >/dev/null && echo cudnn || true`)
-cargo := "cargo run --release --features '" + features + "' --package"
+# `--bin` alone, not `--package`: the whole workspace's features hold, so every program shares one build of each crate.
+cargo := "cargo run --release --features '" + features + "' --bin"
 
 _list:
     @just --list --unsorted
@@ -15,7 +16,7 @@ demo:
     {{cargo}} extract -- --dataset datasets/shapes.toml --weights datasets/shapes/vgg16.safetensors --out features/shapes
     {{cargo}} train -- configs/demo.toml
     {{cargo}} caption -- generate --dataset datasets/shapes.toml --features features/shapes --checkpoint runs/demo/best --out runs/demo/results.json
-    cargo run --release --package shapes -- report --results runs/demo/results.json --picture runs/demo/captions.png
+    {{cargo}} shapes -- report --results runs/demo/results.json --picture runs/demo/captions.png
 
 # All tests; with NIC_TEST_DATA set also those on real photographs and captions
 test *args:
@@ -32,6 +33,15 @@ train *args:
 # Say what photographs show: `just caption photo.jpg` (`just caption --help`)
 caption *args:
     {{cargo}} caption -- "$@"
+
+# Criterion's benchmarks (`just bench V=2541` for those with that in their names)
+bench *args:
+    cargo bench --workspace --bench '*' -- "$@"
+
+# Turn by turn with PyTorch in one run; needs Python with torch and safetensors
+bench-peers *args:
+    cargo build --release --package train
+    python3 benches/peers/train.py target/release/train "$@"
 
 # Format, lints and documentation, as CI has them
 lint:

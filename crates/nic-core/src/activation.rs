@@ -79,6 +79,18 @@ pub(crate) fn exponentiate(row: &mut [f32]) -> (f32, f32) {
     (largest, sums.into_iter().sum())
 }
 
+/// The sum of a row.
+#[inline(always)]
+pub(crate) fn sum(row: &[f32]) -> f32 {
+    let mut sums = [0.0; LANES];
+    for chunk in row.chunks(LANES) {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += value;
+        }
+    }
+    sums.into_iter().sum()
+}
+
 #[inline(always)]
 fn largest(row: &[f32]) -> f32 {
     let mut largest = [f32::NEG_INFINITY; LANES];

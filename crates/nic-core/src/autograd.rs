@@ -4,19 +4,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{
-    CpuStorage, CudaStorage, CustomOp3, Error, Layout, MetalStorage, Result, Shape, Storage,
-    StorageRef, Tensor,
+    CpuStorage, CudaStorage, CustomOp3, Device, Error, Layout, MetalStorage, Result, Shape,
+    Storage, StorageRef, Tensor,
 };
 
 /// Gradients of a function's arguments; none where one is not needed.
 pub(crate) type Gradients = Vec<Option<Tensor>>;
+
+/// What an operation computed.
+pub(crate) enum Output {
+    /// f32 on the CPU: becomes the tensor without a copy.
+    Values(Vec<f32>, Shape),
+    /// Anything else; no view of a larger tensor, for its storage is copied as it is.
+    Tensor(Tensor),
+}
+
+impl Output {
+    fn into_tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Values(values, shape) => Tensor::from_vec(values, shape, &Device::Cpu),
+            Self::Tensor(tensor) => Ok(tensor),
+        }
+    }
+}
 
 /// Makes `output`, computed from `args` outside candle's graph, a node of the graph. `backward` takes the gradient
 /// of the output to those of the arguments, in their order. One to five arguments.
 pub(crate) fn with_backward(
     name: &'static str,
     args: &[&Tensor],
-    output: Tensor,
+    output: Output,
     backward: impl Fn(&Tensor) -> Result<Gradients> + Send + Sync + 'static,
 ) -> Result<Tensor> {
     let [first, second, rest @ ..] = args else {
@@ -29,8 +46,8 @@ pub(crate) fn with_backward(
     // the operation's own and hands on what that one computed.
     let waiting = Arc::new(Mutex::new(Gradients::new()));
     let taken = waiting.clone();
-    let placeholder = Tensor::zeros(1, output.dtype(), output.device())?;
-    let rest = apply(name, rest, placeholder.clone(), move |_| {
+    let placeholder = Tensor::zeros(1, first.dtype(), first.device())?;
+    let rest = apply(name, rest, Output::Tensor(placeholder.clone()), move |_| {
         Ok(std::mem::take(&mut *taken.lock().unwrap_or_else(PoisonError::into_inner)))
     })?;
     apply(name, &[first, second, &rest], output, move |gradient| {
@@ -42,7 +59,7 @@ pub(crate) fn with_backward(
 }
 
 /// One to three arguments; the last stands in for those that candle's operation has too many.
-fn apply<F>(name: &'static str, args: &[&Tensor], output: Tensor, backward: F) -> Result<Tensor>
+fn apply<F>(name: &'static str, args: &[&Tensor], output: Output, backward: F) -> Result<Tensor>
 where
     F: Fn(&Tensor) -> Result<Gradients> + Send + Sync + 'static,
 {
@@ -53,7 +70,7 @@ where
         _ => return Err(Error::Msg(format!("{name} with {} arguments", args.len()))),
     };
     if args.iter().all(|arg| !arg.track_op()) {
-        return Ok(output);
+        return output.into_tensor();
     }
     a.apply_op3(b, c, Function { name, output: Mutex::new(Some(output)), backward })
 }
@@ -61,18 +78,21 @@ where
 struct Function<F> {
     name: &'static str,
     /// Until the node exists.
-    output: Mutex<Option<Tensor>>,
+    output: Mutex<Option<Output>>,
     backward: F,
 }
 
 impl<F> Function<F> {
+    fn take(&self) -> Option<Output> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn output<S>(
         &self,
         storage: impl Fn(&Storage, &Layout) -> Result<Option<S>>,
     ) -> Result<(S, Shape)> {
-        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner).take();
         let missing = || Error::Msg(format!("{} has no output on this device", self.name));
-        let output = output.ok_or_else(missing)?.contiguous()?;
+        let output = self.take().ok_or_else(missing)?.into_tensor()?.contiguous()?;
         let (guard, layout) = output.storage_and_layout();
         Ok((storage(&guard, layout)?.ok_or_else(missing)?, output.shape().clone()))
     }
@@ -92,6 +112,11 @@ impl<F: Fn(&Tensor) -> Result<Gradients>> CustomOp3 for Function<F> {
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let output = self.take();
+        if let Some(Output::Values(values, shape)) = output {
+            return Ok((CpuStorage::F32(values), shape));
+        }
+        *self.output.lock().unwrap_or_else(PoisonError::into_inner) = output;
         self.output(|storage, layout| match storage {
             Storage::Cpu(storage) => storage.try_clone(layout).map(Some),
             _ => Ok(None),

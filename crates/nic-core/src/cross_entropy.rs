@@ -4,74 +4,130 @@ use candle_core::{D, DType, Device, Result, Tensor};
 use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::activation::exponentiate;
-use crate::autograd::{is_cpu_f32, with_backward, with_slices};
+use crate::activation::{exponentiate, sum};
+use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 use crate::linear::linear;
-use crate::matmul::{Matrix, add_product, repeat_row, set_product, sum_rows};
+use crate::matmul::{Matrix, add_product, set_product, sum_rows};
 
-/// The mean over the rows of -ln softmax(hidden weight^T + bias) at the target: `hidden [N, H]`, `weight [V, H]`,
-/// `bias [V]`, `targets [N]` below V. PyTorch's `F.cross_entropy(F.linear(hidden, weight, bias), targets)`.
+/// Rows whose logits exist at a time: enough for products at full speed, few enough for the caches.
+const BLOCK: usize = 256;
+
+/// The mean over the rows of the cross entropy of softmax(hidden weight^T + bias) and the target, a share `smoothing`
+/// of which is spread over all V words: `hidden [N, H]`, `weight [V, H]`, `bias [V]`, `targets [N]` below V. PyTorch's
+/// `F.cross_entropy(F.linear(hidden, weight, bias), targets, label_smoothing=smoothing)`.
+///
+/// Where gradients will be wanted they are computed at once, while a block's logits are at hand.
 pub(crate) fn cross_entropy(
     hidden: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
     targets: &Tensor,
+    smoothing: f32,
 ) -> Result<Tensor> {
     if !is_cpu_f32(hidden) {
         let log_probs = candle_nn::ops::log_softmax(&linear(hidden, weight, bias)?, D::Minus1)?;
-        return log_probs.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?.neg();
+        let right = log_probs.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?;
+        let smoothing = f64::from(smoothing);
+        return ((right * (1.0 - smoothing))? + (log_probs.mean_all()? * smoothing)?)?.neg();
     }
-    let (words, width) = weight.dims2()?;
     let targets = targets.to_dtype(DType::U32)?.to_vec1::<u32>()?;
-    let rows = targets.len();
-
-    // what becomes e^(logit - the row's largest); their sums stand beside
-    let (exps, sums, loss) = with_slices([hidden, weight, bias], |[hidden, weight, bias]| {
-        let mut logits = repeat_row(rows, words, Some(bias));
-        add_product(&mut logits, Matrix::new(hidden, width), Matrix::new(weight, width).t());
-        let arch = Arch::new();
-        let (sums, losses): (Vec<f32>, Vec<f32>) = logits
-            .par_chunks_mut(words)
-            .zip(&targets)
-            .map(|(row, &target)| {
-                let right = row[target as usize];
-                let (largest, sum) = arch.dispatch(|| exponentiate(row));
-                (sum, sum.ln() + largest - right)
-            })
-            .unzip();
-        let loss: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-        Ok((logits, sums, (loss / rows as f64) as f32))
+    let wanted = [hidden, weight, bias].iter().any(|tensor| tensor.track_op());
+    let (loss, gradients) = with_slices([hidden, weight, bias], |[hidden, weight, bias]| {
+        Ok(blocks(hidden, weight, bias, &targets, smoothing, wanted))
     })?;
-
-    let (saved_hidden, saved_weight) = (hidden.clone(), weight.clone());
-    let loss = Tensor::new(loss, &Device::Cpu)?;
+    let Some([dhidden, dweight, dbias]) = gradients else {
+        return Tensor::new(loss, &Device::Cpu);
+    };
+    let loss = Output::Values(vec![loss], ().into());
+    let gradients = [
+        Tensor::from_vec(dhidden, hidden.shape(), &Device::Cpu)?,
+        Tensor::from_vec(dweight, weight.shape(), &Device::Cpu)?,
+        Tensor::from_vec(dbias, bias.shape(), &Device::Cpu)?,
+    ];
     with_backward("cross-entropy", &[hidden, weight, bias], loss, move |gradient| {
-        let share = gradient.to_scalar::<f32>()? / rows as f32;
-        let mut dlogits = vec![0.0; exps.len()];
-        dlogits
-            .par_chunks_mut(words)
-            .zip(exps.par_chunks(words))
-            .zip(&sums)
-            .zip(&targets)
-            .for_each(|(((dlogits, exps), sum), &target)| {
-                let scale = share / sum;
-                for (dlogit, exp) in dlogits.iter_mut().zip(exps) {
-                    *dlogit = exp * scale;
-                }
-                dlogits[target as usize] -= share;
-            });
-        with_slices([&saved_hidden, &saved_weight], |[hidden, weight]| {
-            let dlogits = Matrix::new(&dlogits, words);
-            let mut dhidden = vec![0.0; hidden.len()];
-            set_product(&mut dhidden, dlogits, Matrix::new(weight, width));
-            let mut dweight = vec![0.0; weight.len()];
-            set_product(&mut dweight, dlogits.t(), Matrix::new(hidden, width));
-            let dbias = sum_rows(dlogits.data(), words);
-            Ok(vec![
-                Some(Tensor::from_vec(dhidden, saved_hidden.shape(), &Device::Cpu)?),
-                Some(Tensor::from_vec(dweight, saved_weight.shape(), &Device::Cpu)?),
-                Some(Tensor::from_vec(dbias, words, &Device::Cpu)?),
-            ])
-        })
+        let scale = f64::from(gradient.to_scalar::<f32>()?);
+        let scaled = |tensor: &Tensor| match scale {
+            1.0 => Ok(tensor.clone()),
+            scale => tensor * scale,
+        };
+        gradients.iter().map(|gradient| scaled(gradient).map(Some)).collect()
     })
+}
+
+/// The loss and, where `wanted`, its gradients by hidden, weight and bias.
+fn blocks(
+    hidden: &[f32],
+    weight: &[f32],
+    bias: &[f32],
+    targets: &[u32],
+    smoothing: f32,
+    wanted: bool,
+) -> (f32, Option<[Vec<f32>; 3]>) {
+    let (rows, words) = (targets.len(), bias.len());
+    let width = weight.len() / words;
+    let weight = Matrix::new(weight, width);
+    let softmax = Softmax {
+        bias,
+        right: 1.0 - smoothing,
+        even: smoothing / words as f32,
+        share: 1.0 / rows as f32,
+    };
+    let arch = Arch::new();
+    let mut logits = vec![0.0; rows.min(BLOCK) * words];
+    let mut gradients =
+        wanted.then(|| [vec![0.0; hidden.len()], vec![0.0; words * width], vec![0.0; words]]);
+    let mut loss = 0.0;
+    for (block, targets) in targets.chunks(BLOCK).enumerate() {
+        let here = block * BLOCK * width..(block * BLOCK + targets.len()) * width;
+        let hidden = Matrix::new(&hidden[here.clone()], width);
+        let logits = &mut logits[..targets.len() * words];
+        set_product(logits, hidden, weight.t());
+        let losses: Vec<f32> = logits
+            .par_chunks_mut(words)
+            .zip(targets)
+            .map(|(row, &target)| arch.dispatch(|| softmax.row(row, target as usize)))
+            .collect();
+        loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        if let Some([dhidden, dweight, dbias]) = &mut gradients {
+            let dlogits = Matrix::new(logits, words);
+            set_product(&mut dhidden[here], dlogits, weight);
+            add_product(dweight, dlogits.t(), hidden);
+            for (total, sum) in dbias.iter_mut().zip(sum_rows(logits, words)) {
+                *total += sum;
+            }
+        }
+    }
+    ((loss / rows as f64) as f32, gradients)
+}
+
+/// What is the same for all rows.
+struct Softmax<'a> {
+    bias: &'a [f32],
+    /// The target's own probability.
+    right: f32,
+    /// Every word's.
+    even: f32,
+    /// A row's part of the mean.
+    share: f32,
+}
+
+impl Softmax<'_> {
+    /// The loss of a row of logits that lack the bias; the row becomes its gradient.
+    #[inline(always)]
+    fn row(&self, row: &mut [f32], target: usize) -> f32 {
+        for (logit, bias) in row.iter_mut().zip(self.bias) {
+            *logit += bias;
+        }
+        let mut expected = self.right * row[target];
+        if self.even > 0.0 {
+            expected += self.even * sum(row);
+        }
+        let (largest, total) = exponentiate(row);
+        let (scale, even) = (self.share / total, self.share * self.even);
+        for value in row.iter_mut() {
+            *value = *value * scale - even;
+        }
+        row[target] -= self.share * self.right;
+        largest + total.ln() - expected
+    }
 }

@@ -2,10 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::cross_entropy::cross_entropy;
-use crate::dropout::Dropout;
+use crate::dropout::{Dropout, dropout};
+use crate::embedding::embed;
 use crate::linear::linear;
 use crate::recurrence::Recurrence;
 use crate::{Error, PackedCaptions, Result};
@@ -45,6 +47,12 @@ pub struct DecoderConfig {
     pub hidden_dim: usize,
     /// V.
     pub vocab_size: usize,
+    /// L: recurrences one upon the other, each reading the hidden states of the one below.
+    #[serde(default = "one")]
+    pub num_layers: usize,
+    /// Whether the output layer's weight is the embedding's (Press and Wolf 2017), which needs E = H.
+    #[serde(default)]
+    pub tie_embeddings: bool,
     /// Whether the LSTM has biases; Show and Tell's has none. The RNN always has them.
     #[serde(default = "yes")]
     pub lstm_bias: bool,
@@ -57,13 +65,54 @@ fn yes() -> bool {
     true
 }
 
-/// What the recurrence remembers, for B sentences.
+fn one() -> usize {
+    1
+}
+
+/// What the recurrences remember, for B sentences.
 #[derive(Clone, Debug)]
 pub struct DecoderState {
+    /// From the lowest layer to the highest.
+    layers: Vec<LayerState>,
+}
+
+/// What one layer remembers.
+#[derive(Clone, Debug)]
+struct LayerState {
     /// `[B, H]`.
-    pub h: Tensor,
+    h: Tensor,
     /// `[B, H]`: the LSTM's cell; for the RNN what the next step adds to its input, the image and then zeros.
-    pub c: Tensor,
+    c: Tensor,
+}
+
+impl DecoderState {
+    /// The sentences of these rows `[B']`, u32, in that order; a row may be there never or more than once.
+    ///
+    /// # Errors
+    /// A row beyond B (found on the CPU only).
+    pub fn select(&self, rows: &Tensor) -> Result<Self> {
+        let select = |LayerState { h, c }: &LayerState| {
+            Ok(LayerState { h: h.index_select(rows, 0)?, c: c.index_select(rows, 0)? })
+        };
+        Ok(Self { layers: self.layers.iter().map(select).collect::<Result<_>>()? })
+    }
+
+    /// B.
+    pub fn sentences(&self) -> usize {
+        self.layers.first().map_or(0, |layer| layer.h.dims()[0])
+    }
+}
+
+/// What training does to the decoder that evaluation does not.
+#[derive(Debug)]
+pub struct Training<'a> {
+    /// Values set to zero.
+    pub dropout: Dropout,
+    /// The share of the target's probability that goes to all words alike, in [0, 1): `F.cross_entropy`'s
+    /// `label_smoothing`.
+    pub label_smoothing: f32,
+    /// Where the dropout masks come from.
+    pub rng: &'a mut ChaCha8Rng,
 }
 
 /// The decoder with its weights.
@@ -72,7 +121,8 @@ pub struct Decoder {
     config: DecoderConfig,
     image: Layer,
     embedding: Tensor,
-    recurrence: Recurrence,
+    /// From the lowest layer to the highest.
+    recurrences: Vec<Recurrence>,
     output: Layer,
 }
 
@@ -106,11 +156,12 @@ impl DecoderConfig {
     /// ```python
     /// image     = nn.Linear(D, E)        # D, H for the RNN
     /// embedding = nn.Embedding(V, E)
-    /// lstm      = nn.LSTM(E, H)          # or rnn = nn.RNN(E, H, nonlinearity="relu")
+    /// lstm      = nn.LSTM(E, H, L)       # or rnn = nn.RNN(E, H, L, nonlinearity="relu")
     /// output    = nn.Linear(H, V)
     /// ```
     ///
-    /// so that a checkpoint is a `state_dict` there. An LSTM's rows are its gates i, f, g, o.
+    /// so that a checkpoint is a `state_dict` there; of tied embeddings it holds `embedding.weight` alone. An LSTM's
+    /// rows are its gates i, f, g, o.
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
         let (cell, rows, image) = match self.cell {
             Cell::Lstm => ("lstm", 4 * self.hidden_dim, self.embed_dim),
@@ -120,16 +171,26 @@ impl DecoderConfig {
             ("image.weight".to_owned(), vec![image, self.feature_dim]),
             ("image.bias".to_owned(), vec![image]),
             ("embedding.weight".to_owned(), vec![self.vocab_size, self.embed_dim]),
-            (format!("{cell}.weight_ih_l0"), vec![rows, self.embed_dim]),
-            (format!("{cell}.weight_hh_l0"), vec![rows, self.hidden_dim]),
         ];
-        if self.has_bias() {
-            tensors.push((format!("{cell}.bias_ih_l0"), vec![rows]));
-            tensors.push((format!("{cell}.bias_hh_l0"), vec![rows]));
+        for layer in 0..self.num_layers {
+            let inputs = self.inputs(layer);
+            tensors.push((format!("{cell}.weight_ih_l{layer}"), vec![rows, inputs]));
+            tensors.push((format!("{cell}.weight_hh_l{layer}"), vec![rows, self.hidden_dim]));
+            if self.has_bias() {
+                tensors.push((format!("{cell}.bias_ih_l{layer}"), vec![rows]));
+                tensors.push((format!("{cell}.bias_hh_l{layer}"), vec![rows]));
+            }
         }
-        tensors.push(("output.weight".to_owned(), vec![self.vocab_size, self.hidden_dim]));
+        if !self.tie_embeddings {
+            tensors.push(("output.weight".to_owned(), vec![self.vocab_size, self.hidden_dim]));
+        }
         tensors.push(("output.bias".to_owned(), vec![self.vocab_size]));
         tensors
+    }
+
+    /// The width of what a layer reads.
+    pub(crate) fn inputs(&self, layer: usize) -> usize {
+        if layer == 0 { self.embed_dim } else { self.hidden_dim }
     }
 
     pub(crate) fn has_bias(&self) -> bool {
@@ -141,15 +202,22 @@ impl DecoderConfig {
     pub(crate) fn check(&self) -> Result<()> {
         const LARGEST: usize = 1 << 24;
         let dims = [
-            ("feature_dim", self.feature_dim, 1),
-            ("embed_dim", self.embed_dim, 1),
-            ("hidden_dim", self.hidden_dim, 1),
-            ("vocab_size", self.vocab_size, 4),
+            ("feature_dim", self.feature_dim, 1, LARGEST),
+            ("embed_dim", self.embed_dim, 1, LARGEST),
+            ("hidden_dim", self.hidden_dim, 1, LARGEST),
+            ("vocab_size", self.vocab_size, 4, LARGEST),
+            ("num_layers", self.num_layers, 1, 64),
         ];
-        for (key, dim, least) in dims {
-            if !(least..=LARGEST).contains(&dim) {
-                return Err(Error::Usage(format!("{key} is {dim}, expected {least} to {LARGEST}")));
+        for (key, dim, least, most) in dims {
+            if !(least..=most).contains(&dim) {
+                return Err(Error::Usage(format!("{key} is {dim}, expected {least} to {most}")));
             }
+        }
+        if self.tie_embeddings && self.embed_dim != self.hidden_dim {
+            return Err(Error::Usage(format!(
+                "tie_embeddings with embed_dim {} and hidden_dim {}, expected equal ones",
+                self.embed_dim, self.hidden_dim
+            )));
         }
         Ok(())
     }
@@ -166,12 +234,20 @@ impl Decoder {
             Cell::Lstm => config.embed_dim,
             Cell::Rnn => config.hidden_dim,
         };
+        let embedding = vb.get((config.vocab_size, config.embed_dim), "embedding.weight")?;
+        let output = if config.tie_embeddings {
+            Layer { weight: embedding.clone(), bias: vb.get(config.vocab_size, "output.bias")? }
+        } else {
+            Layer::new(config.hidden_dim, config.vocab_size, "output", &vb)?
+        };
         Ok(Self {
             config: config.clone(),
             image: Layer::new(config.feature_dim, image, "image", &vb)?,
-            embedding: vb.get((config.vocab_size, config.embed_dim), "embedding.weight")?,
-            recurrence: Recurrence::new(config, &vb)?,
-            output: Layer::new(config.hidden_dim, config.vocab_size, "output", &vb)?,
+            embedding,
+            recurrences: (0..config.num_layers)
+                .map(|layer| Recurrence::new(config, layer, &vb))
+                .collect::<candle_core::Result<_>>()?,
+            output,
         })
     }
 
@@ -191,7 +267,7 @@ impl Decoder {
             config: self.config.clone(),
             image: self.image.detach(),
             embedding: self.embedding.detach(),
-            recurrence: self.recurrence.detach(),
+            recurrences: self.recurrences.iter().map(Recurrence::detach).collect(),
             output: self.output.detach(),
         }
     }
@@ -199,15 +275,15 @@ impl Decoder {
     /// Teacher forcing: features `[B, D]` (in the caller's order) and packed captions to logits `[N, V]`.
     ///
     /// # Errors
-    /// Features of another width or number than expected, word ids outside the vocabulary, a dropout rate outside
-    /// [0, 1).
+    /// Features of another width or number than expected, word ids outside the vocabulary, a share to drop or to
+    /// smooth outside [0, 1).
     pub fn logits(
         &self,
         features: &Tensor,
         captions: &PackedCaptions,
-        dropout: Option<Dropout<'_>>,
+        training: Option<Training<'_>>,
     ) -> Result<Tensor> {
-        self.output.forward(&self.hidden(features, captions, dropout)?)
+        self.output.forward(&self.hidden(features, captions, training)?)
     }
 
     /// The mean negative log likelihood per word, END included: a scalar. Errors as [`Decoder::logits`].
@@ -215,18 +291,25 @@ impl Decoder {
         &self,
         features: &Tensor,
         captions: &PackedCaptions,
-        dropout: Option<Dropout<'_>>,
+        training: Option<Training<'_>>,
     ) -> Result<Tensor> {
-        let hidden = self.hidden(features, captions, dropout)?;
-        Ok(cross_entropy(&hidden, &self.output.weight, &self.output.bias, &captions.targets)?)
+        let smoothing = training.as_ref().map_or(0.0, |training| training.label_smoothing);
+        if !(0.0..1.0).contains(&smoothing) {
+            return Err(Error::Usage(format!(
+                "label smoothing is {smoothing}, expected at least 0 and below 1"
+            )));
+        }
+        let hidden = self.hidden(features, captions, training)?;
+        let Layer { weight, bias } = &self.output;
+        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, smoothing)?)
     }
 
-    /// The recurrence's output for every word: `[N, H]`.
+    /// The highest recurrence's output for every word: `[N, H]`.
     fn hidden(
         &self,
         features: &Tensor,
         captions: &PackedCaptions,
-        mut dropout: Option<Dropout<'_>>,
+        mut training: Option<Training<'_>>,
     ) -> Result<Tensor> {
         if captions.largest as usize >= self.config.vocab_size {
             return Err(Error::Usage(format!(
@@ -242,28 +325,32 @@ impl Decoder {
                 features.dim(0)?
             )));
         }
-        let mut drop = |x: Tensor| match &mut dropout {
-            Some(dropout) => dropout.apply(&x),
+        let rates = training.as_ref().map_or(Dropout::NONE, |training| training.dropout);
+        let mut drop = |x: Tensor, rate: f32, steps: &[usize]| match &mut training {
+            Some(training) => dropout(&x, rate, rates.variational.then_some(steps), training.rng),
             None => Ok(x),
         };
-        let order: Vec<u32> = captions.order.iter().map(|&row| row as u32).collect();
-        let features =
-            features.index_select(&Tensor::from_vec(order, batch, features.device())?, 0)?;
-        let image = self.image.forward(&features)?;
-        let words = self.embedding.index_select(&captions.inputs, 0)?;
-        let hidden = match self.config.cell {
+        let image = self.image.forward(&captions.sort(&features)?)?;
+        let (mut x, steps, first) = match self.config.cell {
             Cell::Lstm => {
-                let x = drop(Tensor::cat(&[image, words], 0)?)?;
                 let steps = [&[batch], captions.steps.as_slice()].concat();
-                let hidden = self.recurrence.sequence(&x, &steps, None)?;
-                hidden.narrow(0, batch, captions.tokens())?
+                (embed(&image, &self.embedding, &captions.inputs)?, steps, None)
             }
             Cell::Rnn => {
-                let (image, words) = (drop(image)?, drop(words)?);
-                self.recurrence.sequence(&words, &captions.steps, Some(&image))?
+                let image = drop(image, rates.input, &[batch])?;
+                let words = self.embedding.index_select(&captions.inputs, 0)?;
+                (words, captions.steps.clone(), Some(image))
             }
         };
-        drop(hidden)
+        // nothing is asked of the LSTM's output for the image
+        let unasked = x.dim(0)? - captions.tokens();
+        for (layer, recurrence) in self.recurrences.iter().enumerate() {
+            let (rate, first) =
+                if layer == 0 { (rates.input, first.as_ref()) } else { (rates.layers, None) };
+            let skip = if layer + 1 == self.recurrences.len() { unasked } else { 0 };
+            x = recurrence.sequence(&drop(x, rate, &steps)?, &steps, first, skip)?;
+        }
+        drop(x, rates.output, &captions.steps)
     }
 
     /// The features in the weights' type, where they fit.
@@ -290,13 +377,26 @@ impl Decoder {
     /// Features of another width than the decoder's.
     pub fn start(&self, features: &Tensor) -> Result<DecoderState> {
         let image = self.image.detach().forward(&self.check_features(features)?.detach())?;
-        match self.config.cell {
-            Cell::Lstm => {
-                let (h, c) = self.recurrence.step(&image, None, None)?;
-                Ok(DecoderState { h, c })
-            }
-            Cell::Rnn => Ok(DecoderState { h: image.zeros_like()?, c: image }),
+        let mut layers: Vec<LayerState> = Vec::with_capacity(self.recurrences.len());
+        for recurrence in &self.recurrences {
+            layers.push(match self.config.cell {
+                Cell::Lstm => {
+                    let x = layers.last().map_or(&image, |below| &below.h);
+                    let (h, c) = recurrence.step(x, None, None)?;
+                    LayerState { h, c }
+                }
+                Cell::Rnn => {
+                    let rest = Tensor::zeros(
+                        (image.dim(0)?, self.config.hidden_dim),
+                        image.dtype(),
+                        image.device(),
+                    )?;
+                    let c = if layers.is_empty() { image.clone() } else { rest.clone() };
+                    LayerState { h: rest, c }
+                }
+            });
         }
+        Ok(DecoderState { layers })
     }
 
     /// One step: words `[B]` u32 to logits `[B, V]` and the next state. Not differentiable.
@@ -304,23 +404,23 @@ impl Decoder {
     /// # Errors
     /// A word outside the vocabulary (found on the CPU only); a state of another B.
     pub fn step(&self, state: &DecoderState, words: &Tensor) -> Result<(Tensor, DecoderState)> {
-        if words.dims() != [state.h.dim(0)?] {
+        if words.dims() != [state.sentences()] {
             return Err(Error::Usage(format!(
                 "words {:?} for {} sentences",
                 words.dims(),
-                state.h.dim(0)?
+                state.sentences()
             )));
         }
-        let x = self.embedding.detach().index_select(&words.to_dtype(DType::U32)?, 0)?;
-        let (h, c) = match self.config.cell {
-            Cell::Lstm => self.recurrence.step(&x, Some((&state.h, &state.c)), None)?,
-            Cell::Rnn => self.recurrence.step(
-                &x,
-                Some((&state.h, &state.c.zeros_like()?)),
-                Some(&state.c),
-            )?,
-        };
-        let logits = self.output.detach().forward(&h)?;
-        Ok((logits, DecoderState { h, c }))
+        let mut x = self.embedding.detach().index_select(&words.to_dtype(DType::U32)?, 0)?;
+        let mut layers = Vec::with_capacity(state.layers.len());
+        for (recurrence, LayerState { h, c }) in self.recurrences.iter().zip(&state.layers) {
+            let (h, c) = match self.config.cell {
+                Cell::Lstm => recurrence.step(&x, Some((h, c)), None)?,
+                Cell::Rnn => recurrence.step(&x, Some((h, &c.zeros_like()?)), Some(c))?,
+            };
+            x = h.clone();
+            layers.push(LayerState { h, c });
+        }
+        Ok((self.output.detach().forward(&x)?, DecoderState { layers }))
     }
 }

@@ -1,75 +1,108 @@
 //! Inverted dropout with masks that one seed fixes.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::autograd::with_backward;
+use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 use crate::{Error, Result};
 
-/// Inverted dropout on the recurrence's inputs and outputs, with masks from a seeded generator.
-#[derive(Debug)]
-pub struct Dropout<'a> {
-    /// The share of values set to zero, in [0, 1).
-    pub rate: f32,
-    /// Where the masks come from.
-    pub rng: &'a mut ChaCha8Rng,
+/// The shares of values set to zero, each in [0, 1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// Of the image's and the words' embeddings.
+    pub input: f32,
+    /// Of what each layer hands to the one above: `nn.LSTM`'s `dropout`.
+    pub layers: f32,
+    /// Of the highest layer's hidden states.
+    pub output: f32,
+    /// The same values of a sentence at every step (Gal and Ghahramani 2016), instead of others at each.
+    pub variational: bool,
 }
 
-impl Dropout<'_> {
-    /// `x` with a share of its values zero and the others divided by the share that stays.
-    pub(crate) fn apply(&mut self, x: &Tensor) -> Result<Tensor> {
-        if !(0.0..1.0).contains(&self.rate) {
-            return Err(Error::Usage(format!(
-                "dropout is {}, expected at least 0 and below 1",
-                self.rate
-            )));
-        }
-        if self.rate == 0.0 {
-            return Ok(x.clone());
-        }
-        let mask = Tensor::from_vec(self.mask(x.elem_count()), x.shape(), x.device())?
-            .to_dtype(x.dtype())?;
-        let output = x.detach().mul(&mask)?;
-        Ok(with_backward("dropout", &[x], output, move |gradient| {
-            Ok(vec![Some(gradient.mul(&mask)?)])
-        })?)
-    }
+impl Dropout {
+    /// Leaves everything as it is.
+    pub const NONE: Self = Self { input: 0.0, layers: 0.0, output: 0.0, variational: false };
+}
 
-    /// Each block of the mask starts at a place of its own in the generator's stream: however many threads share
-    /// the work, the mask is the same.
-    fn mask(&mut self, len: usize) -> Vec<f32> {
-        const BLOCK: usize = 4096;
-        let keep = 1.0 / (1.0 - self.rate);
-        let threshold = (f64::from(self.rate) * 2f64.powi(32)) as u32;
-        let start = self.rng.get_word_pos();
-        let rng = &*self.rng;
-        let mut mask = vec![0.0; len];
-        mask.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mask)| {
-            let mut rng = rng.clone();
-            rng.set_word_pos(start + (block * BLOCK) as u128);
-            for value in mask {
-                *value = if rng.next_u32() >= threshold { keep } else { 0.0 };
-            }
-        });
-        self.rng.set_word_pos(start + len as u128);
-        mask
+/// `x [N, W]` with a share of its values zero and the others divided by the share that stays. With `steps`, the
+/// packed rows of one sentence have one mask: at step t, x has rows for the first `steps[t]` sentences.
+pub(crate) fn dropout(
+    x: &Tensor,
+    rate: f32,
+    steps: Option<&[usize]>,
+    rng: &mut ChaCha8Rng,
+) -> Result<Tensor> {
+    if !(0.0..1.0).contains(&rate) {
+        return Err(Error::Usage(format!("dropout is {rate}, expected at least 0 and below 1")));
     }
+    if rate == 0.0 {
+        return Ok(x.clone());
+    }
+    let mask = match steps {
+        None => mask(x.elem_count(), rate, rng),
+        Some(steps) => {
+            let width = x.dim(1)?;
+            let mask = mask(steps.first().map_or(0, |batch| batch * width), rate, rng);
+            steps.iter().flat_map(|running| &mask[..running * width]).copied().collect()
+        }
+    };
+    if is_cpu_f32(x) {
+        let shape = x.shape().clone();
+        let output = Output::Values(masked(x, &mask)?, shape.clone());
+        return Ok(with_backward("dropout", &[x], output, move |gradient| {
+            let gradient = masked(gradient, &mask)?;
+            Ok(vec![Some(Tensor::from_vec(gradient, &shape, &Device::Cpu)?)])
+        })?);
+    }
+    let mask = Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?;
+    let output = Output::Tensor(x.detach().mul(&mask)?);
+    Ok(with_backward("dropout", &[x], output, move |gradient| {
+        Ok(vec![Some(gradient.mul(&mask)?)])
+    })?)
+}
+
+fn masked(x: &Tensor, mask: &[f32]) -> candle_core::Result<Vec<f32>> {
+    with_slices([x], |[x]| {
+        Ok(x.par_iter().zip(mask).with_min_len(4096).map(|(x, m)| x * m).collect())
+    })
+}
+
+/// Each block of the mask starts at a place of its own in the generator's stream: however many threads share the
+/// work, the mask is the same.
+fn mask(len: usize, rate: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    const BLOCK: usize = 4096;
+    let keep = 1.0 / (1.0 - rate);
+    let threshold = (f64::from(rate) * 2f64.powi(32)) as u32;
+    let start = rng.get_word_pos();
+    let mut mask = vec![0.0; len];
+    let seeded = &*rng;
+    mask.par_chunks_mut(BLOCK).enumerate().for_each(|(block, mask)| {
+        let mut rng = seeded.clone();
+        rng.set_word_pos(start + (block * BLOCK) as u128);
+        for value in mask {
+            *value = if rng.next_u32() >= threshold { keep } else { 0.0 };
+        }
+    });
+    rng.set_word_pos(start + len as u128);
+    mask
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use candle_core::DType;
     use rand::SeedableRng;
+
+    use super::*;
 
     /// Across blocks, the stream is that of one generator read from end to end.
     #[test]
     fn masks_are_one_stream() {
         let mut rng = ChaCha8Rng::seed_from_u64(4);
         let mut reference = rng.clone();
-        let mut dropout = Dropout { rate: 0.25, rng: &mut rng };
-        let mask: Vec<f32> = [5, 10_000, 3].into_iter().flat_map(|len| dropout.mask(len)).collect();
+        let mask: Vec<f32> =
+            [5, 10_000, 3].into_iter().flat_map(|len| mask(len, 0.25, &mut rng)).collect();
         let expected =
             mask.iter().map(|_| if reference.next_u32() >= 1 << 30 { 4.0 / 3.0 } else { 0.0 });
         assert!(mask.iter().copied().eq(expected));
@@ -78,8 +111,7 @@ mod tests {
     #[test]
     fn the_mean_stays() {
         for rate in [0.1, 0.5, 0.9] {
-            let mut rng = ChaCha8Rng::seed_from_u64(4);
-            let mask = Dropout { rate, rng: &mut rng }.mask(1_000_000);
+            let mask = mask(1_000_000, rate, &mut ChaCha8Rng::seed_from_u64(4));
             let zeros = mask.iter().filter(|value| **value == 0.0).count() as f32 / 1e6;
             let mean = mask.iter().map(|value| f64::from(*value)).sum::<f64>() / 1e6;
             // deviations of the two: at most 0.0005 and 0.003
@@ -88,5 +120,22 @@ mod tests {
                 "{rate}: {zeros} {mean}"
             );
         }
+    }
+
+    #[test]
+    fn a_variational_mask_is_a_sentences_at_every_step() {
+        let steps = [3, 3, 2, 1];
+        let ones = Tensor::ones((9, 64), DType::F32, &Device::Cpu).unwrap();
+        let drop = |steps| {
+            let mut rng = ChaCha8Rng::seed_from_u64(4);
+            dropout(&ones, 0.5, steps, &mut rng).unwrap().to_vec2::<f32>().unwrap()
+        };
+        let rows = drop(Some(steps.as_slice()));
+        assert!(rows[0] != rows[1] && rows[1] != rows[2] && rows[0] != rows[2]);
+        let expected = [0, 1, 2, 0, 1, 2, 0, 1, 0].map(|sentence| rows[sentence].clone());
+        assert_eq!(rows, expected);
+        // without, no two rows are alike
+        let rows = drop(None);
+        assert!((0..9).all(|a| (0..a).all(|b| rows[a] != rows[b])));
     }
 }

@@ -12,6 +12,7 @@ mod decode;
 mod decoder;
 mod device;
 mod dropout;
+mod embedding;
 mod encoder;
 mod error;
 #[cfg(feature = "hub")]
@@ -26,6 +27,7 @@ mod packed;
 mod preprocess;
 mod recurrence;
 mod resample;
+mod scheduled_sampling;
 mod tokenizer;
 mod vgg;
 mod vocab;
@@ -33,7 +35,7 @@ mod weights;
 
 pub use captioner::{Caption, Captioner};
 pub use checkpoint::Checkpoint;
-pub use decoder::{Cell, Decoder, DecoderConfig, DecoderState};
+pub use decoder::{Cell, Decoder, DecoderConfig, DecoderState, Training};
 pub use device::DeviceChoice;
 pub use dropout::Dropout;
 pub use encoder::{Encoder, EncoderSpec};

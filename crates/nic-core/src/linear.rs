@@ -2,7 +2,7 @@
 
 use candle_core::{Result, Tensor};
 
-use crate::autograd::{is_cpu_f32, with_backward, with_slices};
+use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 use crate::matmul::{Matrix, add_product, repeat_row, set_product, sum_rows};
 
 /// `x [N, I]` times the transpose of `weight [O, I]`, plus `bias [O]`: `[N, O]`.
@@ -15,7 +15,7 @@ pub(crate) fn linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tenso
     let y = with_slices([x, weight, bias], |[x, weight, bias]| {
         let mut y = repeat_row(rows, outputs, Some(bias));
         add_product(&mut y, Matrix::new(x, inputs), Matrix::new(weight, inputs).t());
-        Tensor::from_vec(y, (rows, outputs), &candle_core::Device::Cpu)
+        Ok(Output::Values(y, (rows, outputs).into()))
     })?;
     let (saved_x, saved_weight) = (x.clone(), weight.clone());
     with_backward("linear", &[x, weight, bias], y, move |gradient| {

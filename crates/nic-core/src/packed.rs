@@ -55,6 +55,13 @@ impl PackedCaptions {
         })
     }
 
+    /// The caller's rows `[B, ...]` in the order of the batch.
+    pub(crate) fn sort(&self, rows: &Tensor) -> Result<Tensor> {
+        let order: Vec<u32> = self.order.iter().map(|&row| row as u32).collect();
+        let order = Tensor::from_vec(order, self.order.len(), rows.device())?;
+        Ok(rows.index_select(&order, 0)?)
+    }
+
     /// N: the words of all captions, END included.
     pub fn tokens(&self) -> usize {
         self.steps.iter().sum()

@@ -57,6 +57,19 @@ fn save_tensors(best: &Path, change: impl FnOnce(&mut BTreeMap<String, Tensor>))
     candle_core::safetensors::save(&tensors, best.join("model.safetensors")).unwrap();
 }
 
+/// What was written before there were several layers and tied embeddings.
+#[test]
+fn a_checkpoint_without_the_newer_keys_is_loaded() {
+    let dir = saved();
+    let best = dir.path().join("best");
+    replace(
+        &best.join("config.json"),
+        "    \"num_layers\": 1,\n    \"tie_embeddings\": false,\n",
+        "",
+    );
+    assert_eq!(Checkpoint::load(&best, &Device::Cpu).unwrap().config, checkpoint().config);
+}
+
 #[test]
 fn what_was_saved_is_loaded() {
     let dir = saved();

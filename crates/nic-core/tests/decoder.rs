@@ -7,11 +7,18 @@ mod common;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
 use common::{Golden, golden_config, near};
-use nic_core::{Decoder, DecoderConfig, Dropout, PackedCaptions};
+use nic_core::{Decoder, DecoderConfig, Dropout, PackedCaptions, Training};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-const VARIANTS: [&str; 5] = ["lstm", "lstm-plain", "lstm-no-bias", "lstm-no-tanh", "rnn"];
+const VARIANTS: [&str; 8] =
+    ["lstm", "lstm-plain", "lstm-no-bias", "lstm-no-tanh", "rnn", "lstm-2", "rnn-2", "lstm-tied"];
+
+/// The same rate everywhere.
+fn training(rng: &mut ChaCha8Rng, rate: f32, variational: bool) -> Training<'_> {
+    let dropout = Dropout { input: rate, layers: rate, output: rate, variational };
+    Training { dropout, label_smoothing: 0.0, rng }
+}
 
 /// Trainable weights in the configuration's order, and the decoder on top of them.
 fn trainable(
@@ -58,16 +65,23 @@ fn first_gradients_equal_pytorch() {
 #[test]
 fn first_fifty_losses_equal_pytorch() {
     let golden = Golden::read();
-    for variant in VARIANTS {
-        let get = |name: &str| golden.tensor(&format!("{variant}/weights/{name}"));
+    let cases = VARIANTS.map(|variant| (variant, "sgd", 0.0, DType::F32));
+    let smoothed = [DType::F32, DType::F64].map(|dtype| ("lstm", "smoothed", 0.1, dtype));
+    for (variant, case, label_smoothing, dtype) in cases.into_iter().chain(smoothed) {
+        let get = |name: &str| {
+            golden.tensor(&format!("{variant}/weights/{name}")).to_dtype(dtype).unwrap()
+        };
         let (vars, decoder) = trainable(&golden_config(variant), get);
-        for (step, expected) in golden.losses(variant, "sgd").into_iter().enumerate() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        for (step, expected) in golden.losses(variant, case).into_iter().enumerate() {
             let (features, captions) = golden.batch(step % golden.batches());
-            let loss = decoder.loss(&features, &captions, None).unwrap();
+            let training = Training { dropout: Dropout::NONE, label_smoothing, rng: &mut *rng };
+            let loss = decoder.loss(&features, &captions, Some(training)).unwrap();
+            let loss = loss.to_dtype(DType::F32).unwrap();
             let found = f64::from(loss.to_scalar::<f32>().unwrap());
             assert!(
                 (found / expected - 1.0).abs() < 1e-4,
-                "{variant} loss {step}: {found}, PyTorch {expected}"
+                "{variant} {case} loss {step}: {found}, PyTorch {expected}"
             );
             let gradients = loss.backward().unwrap();
             for (_, var) in &vars {
@@ -107,13 +121,22 @@ fn steps_equal_pytorch() {
 fn gradients_equal_differences() {
     const STEP: f64 = 1e-5;
     let golden = Golden::read();
-    for variant in VARIANTS {
+    let dropped = ["lstm-2", "rnn-2", "lstm-tied"];
+    let cases = VARIANTS.map(|variant| (variant, 0.0, false)).into_iter();
+    let cases = cases.chain(dropped.map(|variant| (variant, 0.3, false)));
+    for (variant, rate, variational) in cases.chain(dropped.map(|variant| (variant, 0.3, true))) {
         let get = |name: &str| {
             golden.tensor(&format!("{variant}/weights/{name}")).to_dtype(DType::F64).unwrap()
         };
         let (vars, decoder) = trainable(&golden_config(variant), get);
         let (features, captions) = golden.batch(2);
-        let loss = || decoder.loss(&features, &captions, None).unwrap();
+        // always the same masks
+        let loss = || {
+            let mut rng = ChaCha8Rng::seed_from_u64(8);
+            let training = training(&mut rng, rate, variational);
+            let training = Training { label_smoothing: 0.2, ..training };
+            decoder.loss(&features, &captions, Some(training)).unwrap()
+        };
         let gradients = loss().backward().unwrap();
         for (name, var) in &vars {
             let gradient =
@@ -143,7 +166,7 @@ fn gradients_equal_differences() {
 fn slices_equal_tensor_operations() {
     for mut config in VARIANTS.map(golden_config) {
         (config.feature_dim, config.embed_dim, config.hidden_dim, config.vocab_size) =
-            (37, 45, 51, 310);
+            (37, if config.tie_embeddings { 51 } else { 45 }, 51, 310);
         let weights = config.init(&mut ChaCha8Rng::seed_from_u64(3)).unwrap();
         let captions: Vec<Vec<u32>> = (0..33u32)
             .map(|i| (0..i * 7 % 19).map(|t| 3 + (i * 31 + t * 17) % 307).collect())
@@ -155,7 +178,10 @@ fn slices_equal_tensor_operations() {
 
         let run = |dtype: DType| {
             let (vars, decoder) = trainable(&config, |name| weights[name].to_dtype(dtype).unwrap());
-            let loss = decoder.loss(&features, &captions, None).unwrap();
+            let mut rng = ChaCha8Rng::seed_from_u64(8);
+            let training = training(&mut rng, 0.25, true);
+            let training = Training { label_smoothing: 0.1, ..training };
+            let loss = decoder.loss(&features, &captions, Some(training)).unwrap();
             let gradients = loss.backward().unwrap();
             let named =
                 vars.iter().map(|(name, var)| (name.clone(), gradients.get(var).unwrap().clone()));
@@ -205,8 +231,8 @@ fn dropout_follows_its_seed() {
     let (features, captions) = golden.batch(0);
     let logits = |seed: u64, rate: f32| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let dropout = Dropout { rate, rng: &mut rng };
-        let logits = decoder.logits(&features, &captions, Some(dropout)).unwrap();
+        let training = training(&mut rng, rate, false);
+        let logits = decoder.logits(&features, &captions, Some(training)).unwrap();
         logits.to_vec2::<f32>().unwrap()
     };
     let without = decoder.logits(&features, &captions, None).unwrap().to_vec2::<f32>().unwrap();
@@ -215,9 +241,36 @@ fn dropout_follows_its_seed() {
     assert_ne!(logits(1, 0.5), logits(2, 0.5));
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     for rate in [1.0, -0.1, f32::NAN] {
-        let dropout = Dropout { rate, rng: &mut rng };
-        let error = decoder.loss(&features, &captions, Some(dropout)).unwrap_err().to_string();
+        let dropped = training(&mut rng, rate, false);
+        let error = decoder.loss(&features, &captions, Some(dropped)).unwrap_err().to_string();
         assert!(error.contains("dropout is"), "{error}");
+        let smoothed = Training { label_smoothing: rate, ..training(&mut rng, 0.0, false) };
+        let error = decoder.loss(&features, &captions, Some(smoothed)).unwrap_err().to_string();
+        assert!(error.contains("label smoothing is"), "{error}");
+    }
+}
+
+/// Each rate has its place; between layers there is none where there is one layer.
+#[test]
+fn dropout_is_where_it_says() {
+    let golden = Golden::read();
+    let (features, captions) = golden.batch(0);
+    let none = Dropout::NONE;
+    for (variant, dropout, changes) in [
+        ("lstm", Dropout { layers: 0.5, ..none }, false),
+        ("lstm-2", Dropout { layers: 0.5, ..none }, true),
+        ("lstm", Dropout { input: 0.5, ..none }, true),
+        ("lstm", Dropout { output: 0.5, ..none }, true),
+        ("lstm", Dropout { variational: true, ..none }, false),
+    ] {
+        let decoder = golden.decoder(variant);
+        let logits = |dropout| {
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let training = Training { dropout, label_smoothing: 0.0, rng: &mut rng };
+            let logits = decoder.logits(&features, &captions, Some(training)).unwrap();
+            logits.to_vec2::<f32>().unwrap()
+        };
+        assert_eq!(logits(dropout) != logits(none), changes, "{variant} {dropout:?}");
     }
 }
 
@@ -226,6 +279,7 @@ fn dropout_follows_its_seed() {
 fn threads_change_nothing() {
     let config = DecoderConfig {
         feature_dim: 300,
+        num_layers: 2,
         embed_dim: 128,
         hidden_dim: 128,
         vocab_size: 2000,
@@ -243,8 +297,8 @@ fn threads_change_nothing() {
         pool.install(|| {
             let (vars, decoder) = trainable(&config, |name| weights[name].clone());
             let mut rng = ChaCha8Rng::seed_from_u64(9);
-            let dropout = Dropout { rate: 0.3, rng: &mut rng };
-            let loss = decoder.loss(&features, &captions, Some(dropout)).unwrap();
+            let training = training(&mut rng, 0.3, false);
+            let loss = decoder.loss(&features, &captions, Some(training)).unwrap();
             let gradients = loss.backward().unwrap();
             let bits = |tensor: &Tensor| -> Vec<u32> {
                 let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -297,6 +351,14 @@ fn misfits_are_named() {
     config.hidden_dim = usize::MAX;
     let text = config.init(&mut ChaCha8Rng::seed_from_u64(0)).unwrap_err().to_string();
     assert!(text.contains("hidden_dim"), "{text}");
+
+    let mut config = golden_config("lstm");
+    config.tie_embeddings = true;
+    let text = config.init(&mut ChaCha8Rng::seed_from_u64(0)).unwrap_err().to_string();
+    assert_eq!(text, "tie_embeddings with embed_dim 8 and hidden_dim 10, expected equal ones");
+    config.num_layers = 0;
+    let text = config.init(&mut ChaCha8Rng::seed_from_u64(0)).unwrap_err().to_string();
+    assert_eq!(text, "num_layers is 0, expected 1 to 64");
 }
 
 #[test]

@@ -24,7 +24,7 @@ pub const SCENES: &str = "scenes.json";
 
 /// How many scenes of which kind go where, in this order.
 pub const PLAN: [(Split, Kind, u64); 4] = [
-    (Split::Train, Kind::Seen, 1500),
+    (Split::Train, Kind::Seen, 3000),
     (Split::Val, Kind::Seen, 150),
     (Split::Test, Kind::Seen, 180),
     (Split::Test, Kind::Unseen, 120),

@@ -30,10 +30,11 @@ const PATTERNS: [&[(&str, u32)]; 3] = [
         ("a {a.shape} that is {a.colour} and {a.size}", 1),
     ],
     &[
-        ("{a} is {ab} {b}", 4),
-        ("there is {a} {ab} {b}", 3),
+        ("{a} is {ab} {b}", 3),
+        ("{b} is {ba} {a}", 2),
+        ("there is {a} {ab} {b}", 2),
         ("{a} {ab} {b}", 2),
-        ("{ab} {b} is {a}", 1),
+        ("{b} {ba} {a}", 1),
         ("{ab} {b} there is {a}", 1),
         ("in this picture {a} is {ab} {b}", 1),
         ("{a} and {b}", 1),
@@ -150,7 +151,7 @@ pub fn captions(scene: &Scene, seed: u64, number: u64) -> Vec<String> {
         if mentioned + 1 < scene.objects.len() && pattern.contains("{n}") {
             continue; // "two shapes: ..." would leave out the third
         }
-        let caption = write(pattern, scene, &mut rng);
+        let caption = write(pattern, mentioned + 1, scene, &mut rng);
         if caption.split(' ').count() <= MAX_WORDS && used.insert(pattern) {
             out.push(caption);
         }
@@ -159,10 +160,11 @@ pub fn captions(scene: &Scene, seed: u64, number: u64) -> Vec<String> {
 }
 
 /// A caption of the scene after a pattern.
-fn write(pattern: &str, scene: &Scene, rng: &mut ChaCha8Rng) -> String {
+fn write(pattern: &str, mentioned: usize, scene: &Scene, rng: &mut ChaCha8Rng) -> String {
     let objects = &scene.objects;
-    let order = rand::seq::index::sample(rng, objects.len(), objects.len()).into_vec();
-    let object = |i: usize| &objects[order[i]];
+    let mut chosen = rand::seq::index::sample(rng, objects.len(), mentioned).into_vec();
+    chosen.sort_unstable();
+    let object = |i: usize| &objects[chosen[i]];
     let mut out = String::new();
     for (piece, punctuation) in pieces(pattern) {
         let words = match piece {

@@ -164,7 +164,7 @@ pub struct Scene {
     /// The ground's colour; not in `scenes.json`.
     #[serde(skip)]
     pub ground: [u8; 3],
-    /// One to three; no two agree in colour, shape and size.
+    /// One to three, as one reads: row by row of the grid, from the left. No two agree in colour, shape and size.
     pub objects: Vec<Object>,
 }
 
@@ -200,7 +200,9 @@ impl Scene {
         let mut cells: Vec<usize> = (0..GRID * GRID).collect();
         cells.shuffle(rng);
         let count = [1, 2, 2, 3, 3].choose(rng).copied().unwrap_or(1);
-        let objects = cells.into_iter().take(count).map(|cell| Object::sample(rng, cell)).collect();
+        cells.truncate(count);
+        cells.sort_unstable();
+        let objects = cells.into_iter().map(|cell| Object::sample(rng, cell)).collect();
         Self { ground, objects }
     }
 }

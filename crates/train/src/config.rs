@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use nic_core::{Cell, Tokenizer};
+use nic_core::{Cell, DecoderConfig, Dropout, Tokenizer};
 use nic_data::Split;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Result, ranges};
 
 /// A training run. Every path is relative to the file that states it, or to the working directory where `--set`
 /// states it.
@@ -57,8 +57,21 @@ pub struct ModelConfig {
     pub embed_dim: usize,
     /// H.
     pub hidden_dim: usize,
-    /// The share of the recurrence's inputs and outputs set to zero while training, in [0, 1).
+    /// L: recurrences one upon the other.
+    pub num_layers: usize,
+    /// Use the embedding's weight in the output layer too; needs E = H.
+    pub tie_embeddings: bool,
+    /// The share of values set to zero while training, in [0, 1): of the recurrence's inputs and outputs, and of what
+    /// one layer hands to the next.
     pub dropout: f32,
+    /// Another share for the inputs ...
+    pub dropout_input: Option<f32>,
+    /// ... between layers ...
+    pub dropout_layers: Option<f32>,
+    /// ... and for the outputs.
+    pub dropout_output: Option<f32>,
+    /// Drop the same values of a caption at every step.
+    pub variational_dropout: bool,
     /// Whether the recurrence has biases; Show and Tell's has none.
     pub lstm_bias: bool,
     /// h = o * tanh(c); Show and Tell's h = o * c.
@@ -75,6 +88,9 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Captions a step.
     pub batch_size: usize,
+    /// A step's captions are taken in so many parts, one after the other, whose gradients are added: the same step in
+    /// less memory.
+    pub accumulate: usize,
     /// Passes over the training split.
     pub epochs: u64,
     /// Which optimiser.
@@ -101,14 +117,28 @@ pub struct TrainConfig {
     pub eps: f64,
     /// Adam, SGD: times the weight, added to its gradient. AdamW: times the learning rate, taken from the weight.
     pub weight_decay: f64,
+    /// Which weights decay.
+    pub decay: DecayScope,
+    /// The share of the target's probability that goes to all words alike, in [0, 1).
+    pub label_smoothing: f32,
+    /// The share of the input words that the decoder draws itself (Bengio et al. 2015), in [0, 1] ...
+    pub scheduled_sampling: f64,
+    /// ... reached in equal parts over so many epochs.
+    pub sampling_epochs: f64,
 }
 
 /// `[eval]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// The split whose loss decides which epoch is best.
+    /// The split that decides which epoch is best.
     pub split: Split,
+    /// What tells the best epoch, in `split`.
+    pub metric: Metric,
+    /// The width of the beam that `cider_d` captions the images with.
+    pub beam: usize,
+    /// The run ends after so many epochs one after the other that were not the best so far; none: never.
+    pub patience: Option<u64>,
 }
 
 /// `[output]`.
@@ -132,6 +162,36 @@ pub enum OptimizerKind {
     AdamW,
     /// Gradient descent, with momentum where it is not 0.
     Sgd,
+}
+
+/// What tells the best epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The mean negative log likelihood per word; the lowest is the best.
+    Loss,
+    /// coco-caption's CIDEr-D of the captions that beam search writes; the highest is the best.
+    CiderD,
+}
+
+impl Metric {
+    /// Whether `value` is better than `best`.
+    pub fn better(self, value: f64, best: f64) -> bool {
+        match self {
+            Self::Loss => value < best,
+            Self::CiderD => value > best,
+        }
+    }
+}
+
+/// Which weights decay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DecayScope {
+    /// The matrices of the layers: neither biases nor the embedding.
+    Matrices,
+    /// All.
+    All,
 }
 
 /// How the learning rate changes.
@@ -168,7 +228,13 @@ impl Default for ModelConfig {
             cell: Cell::default(),
             embed_dim: 512,
             hidden_dim: 512,
+            num_layers: 1,
+            tie_embeddings: false,
             dropout: 0.5,
+            dropout_input: None,
+            dropout_layers: None,
+            dropout_output: None,
+            variational_dropout: false,
             lstm_bias: true,
             cell_tanh: true,
             init_output_bias: true,
@@ -181,6 +247,7 @@ impl Default for TrainConfig {
         Self {
             seed: 1,
             batch_size: 128,
+            accumulate: 1,
             epochs: 20,
             optimizer: OptimizerKind::Adam,
             learning_rate: 1e-3,
@@ -194,13 +261,44 @@ impl Default for TrainConfig {
             betas: [0.9, 0.999],
             eps: 1e-8,
             weight_decay: 0.0,
+            decay: DecayScope::Matrices,
+            label_smoothing: 0.0,
+            scheduled_sampling: 0.0,
+            sampling_epochs: 0.0,
         }
     }
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { split: Split::Val }
+        Self { split: Split::Val, metric: Metric::Loss, beam: 3, patience: None }
+    }
+}
+
+impl ModelConfig {
+    /// The decoder's shape for features of width `feature_dim` and so many words.
+    pub fn decoder(&self, feature_dim: usize, vocab_size: usize) -> DecoderConfig {
+        DecoderConfig {
+            cell: self.cell,
+            feature_dim,
+            embed_dim: self.embed_dim,
+            hidden_dim: self.hidden_dim,
+            vocab_size,
+            num_layers: self.num_layers,
+            tie_embeddings: self.tie_embeddings,
+            lstm_bias: self.lstm_bias,
+            cell_tanh: self.cell_tanh,
+        }
+    }
+
+    /// What is dropped while training.
+    pub fn dropout(&self) -> Dropout {
+        Dropout {
+            input: self.dropout_input.unwrap_or(self.dropout),
+            layers: self.dropout_layers.unwrap_or(self.dropout),
+            output: self.dropout_output.unwrap_or(self.dropout),
+            variational: self.variational_dropout,
+        }
     }
 }
 
@@ -222,110 +320,7 @@ impl Config {
         resolve("data.dataset", &mut config.data.dataset);
         resolve("data.features", &mut config.data.features);
         resolve("output.dir", &mut config.output.dir);
-        config.check(path)?;
+        ranges::check(&config, path)?;
         Ok(config)
-    }
-
-    fn check(&self, path: &Path) -> Result<()> {
-        let require = |ok: bool, key: &str, found: &dyn std::fmt::Display, expected: &str| {
-            if ok {
-                return Ok(());
-            }
-            Err(Error::from(nic_core::Error::Mismatch {
-                place: path.display().to_string(),
-                what: key.into(),
-                found: found.to_string(),
-                expected: expected.into(),
-            }))
-        };
-        let (data, model, train, output) = (&self.data, &self.model, &self.train, &self.output);
-        let finite = |x: f64| x.is_finite();
-        let size = 1..=65_536;
-
-        require(data.min_count >= 1, "data.min_count", &data.min_count, "at least 1")?;
-        require((1..=1000).contains(&data.max_len), "data.max_len", &data.max_len, "1 to 1000")?;
-        require(
-            size.contains(&model.embed_dim),
-            "model.embed_dim",
-            &model.embed_dim,
-            "1 to 65536",
-        )?;
-        require(
-            size.contains(&model.hidden_dim),
-            "model.hidden_dim",
-            &model.hidden_dim,
-            "1 to 65536",
-        )?;
-        require(
-            (0.0..1.0).contains(&model.dropout),
-            "model.dropout",
-            &model.dropout,
-            "at least 0 and below 1",
-        )?;
-        require(
-            size.contains(&train.batch_size),
-            "train.batch_size",
-            &train.batch_size,
-            "1 to 65536",
-        )?;
-        require(train.epochs >= 1, "train.epochs", &train.epochs, "at least 1")?;
-        require(
-            finite(train.learning_rate) && train.learning_rate > 0.0,
-            "train.learning_rate",
-            &train.learning_rate,
-            "a number above 0",
-        )?;
-        require(
-            train.decay_factor > 0.0 && train.decay_factor <= 1.0,
-            "train.decay_factor",
-            &train.decay_factor,
-            "above 0 and at most 1",
-        )?;
-        require(
-            finite(train.decay_epochs) && train.decay_epochs > 0.0,
-            "train.decay_epochs",
-            &train.decay_epochs,
-            "a number above 0",
-        )?;
-        require(
-            train.clip_norm > 0.0,
-            "train.clip_norm",
-            &train.clip_norm,
-            "above 0 (inf: no clipping)",
-        )?;
-        require(
-            train.clip_value > 0.0,
-            "train.clip_value",
-            &train.clip_value,
-            "above 0 (inf: no clipping)",
-        )?;
-        require(
-            (0.0..1.0).contains(&train.momentum),
-            "train.momentum",
-            &train.momentum,
-            "at least 0 and below 1",
-        )?;
-        for beta in train.betas {
-            require(
-                (0.0..1.0).contains(&beta),
-                "train.betas",
-                &beta,
-                "two numbers, at least 0 and below 1",
-            )?;
-        }
-        require(finite(train.eps) && train.eps > 0.0, "train.eps", &train.eps, "a number above 0")?;
-        require(
-            finite(train.weight_decay) && train.weight_decay >= 0.0,
-            "train.weight_decay",
-            &train.weight_decay,
-            "a number, at least 0",
-        )?;
-        require(
-            self.eval.split != Split::Train,
-            "eval.split",
-            &"train",
-            "val or test (the training split cannot tell which epoch is best)",
-        )?;
-        require(output.save_steps >= 1, "output.save_steps", &output.save_steps, "at least 1")
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Result;
 use crate::config::DataConfig;
+use crate::evaluation::Evaluation;
 
 /// The words, the captions to learn from and those to choose by.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Corpus {
     pub train: Examples,
     /// To choose by.
     pub eval: Examples,
+    /// The images of `eval` with their captions as written.
+    pub eval_images: Evaluation,
     /// SHA-256 over the image ids and captions of both, in hexadecimal.
     pub sha256: String,
 }
@@ -99,7 +102,10 @@ impl Corpus {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Ok(Self { vocab, train, eval, sha256 })
+        let images = chosen.records.iter();
+        let images = images.map(|(record, row)| (record.id, *row, record.captions.clone()));
+        let eval_images = Evaluation::new(data.dataset.display().to_string(), images.collect());
+        Ok(Self { vocab, train, eval, eval_images, sha256 })
     }
 }
 
@@ -144,6 +150,11 @@ impl Examples {
         let captions: Vec<&[u32]> = numbers.iter().map(|&n| self.caption(n)).collect();
         let rows: Vec<usize> = numbers.iter().map(|&n| self.rows[n]).collect();
         Ok((features.gather(&rows, device)?, PackedCaptions::new(&captions, device)?))
+    }
+
+    /// How many words the captions of these numbers have, END included.
+    pub fn tokens(&self, numbers: &[usize]) -> u64 {
+        numbers.iter().map(|&number| self.caption(number).len() as u64 + 1).sum()
     }
 
     fn caption(&self, number: usize) -> &[u32] {

@@ -12,6 +12,9 @@ pub enum Error {
     /// Files, data and settings.
     #[error(transparent)]
     Data(#[from] nic_data::Error),
+    /// The captions cannot be scored.
+    #[error(transparent)]
+    Scores(Box<caption_metrics::Error>),
     /// The loss or the gradients are no longer numbers.
     #[error(
         "{what} is {value} at step {step}{kept}; try a lower train.learning_rate or train.clip_norm"
@@ -51,11 +54,18 @@ impl From<candle_core::Error> for Error {
     }
 }
 
+impl From<caption_metrics::Error> for Error {
+    fn from(error: caption_metrics::Error) -> Self {
+        Self::Scores(Box::new(error))
+    }
+}
+
 impl Error {
     /// 2 where the user's input is at fault, 1 otherwise: the program's exit status.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Data(error) => error.exit_code(),
+            Self::Scores(_) => 2,
             Self::Diverged { .. } => 1,
             Self::Differs { .. } => 2,
         }

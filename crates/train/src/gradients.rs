@@ -1,6 +1,8 @@
 //! Gradients made harmless: scaled to a norm, cut to a range.
 
-use candle_core::{DType, Tensor};
+use candle_core::backprop::GradStore;
+use candle_core::{DType, Tensor, Var};
+use pulp::Arch;
 use rayon::prelude::*;
 
 use crate::Result;
@@ -28,7 +30,8 @@ impl Clip {
     /// One value.
     #[inline]
     pub fn apply(self, value: f32) -> f32 {
-        (value * self.scale).clamp(-self.limit, self.limit)
+        // not `clamp`, whose check of its bounds would be made for each value
+        (value * self.scale).max(-self.limit).min(self.limit)
     }
 
     /// All values of a tensor, by tensor operations.
@@ -42,6 +45,24 @@ impl Clip {
         }
         Ok(gradient)
     }
+}
+
+/// Adds `more` to `sum`, variable by variable.
+pub fn add<'a>(
+    sum: &mut GradStore,
+    mut more: GradStore,
+    vars: impl IntoIterator<Item = &'a Var>,
+) -> Result<()> {
+    for var in vars {
+        if let Some(gradient) = more.remove(var) {
+            let gradient = match sum.remove(var) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient,
+            };
+            sum.insert(var, gradient);
+        }
+    }
+    Ok(())
 }
 
 /// The Euclidean norm of tensors taken as one vector; the same bits whatever the number of threads.
@@ -58,10 +79,23 @@ pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
 }
 
 fn sum_of_squares(values: &[f32]) -> f64 {
+    let arch = Arch::new();
     // partial sums are collected in order: a parallel sum would depend on how the threads met
     let parts: Vec<f64> = values
         .par_chunks(host::CHUNK)
-        .map(|chunk| chunk.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
+        .map(|chunk| arch.dispatch(|| chunk_of_squares(chunk)))
         .collect();
     parts.iter().sum()
+}
+
+#[inline(always)]
+fn chunk_of_squares(values: &[f32]) -> f64 {
+    // as many sums as the widest registers hold, always: the same bits on every machine
+    let mut sums = [0.0; 16];
+    for values in values.chunks(sums.len()) {
+        for (sum, &value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(value) * f64::from(value);
+        }
+    }
+    sums.iter().sum()
 }

@@ -3,12 +3,14 @@
 pub mod config;
 pub mod corpus;
 mod error;
+mod evaluation;
 pub mod gradients;
 mod host;
 pub mod interrupt;
 pub mod metrics;
 pub mod optimizer;
 mod progress;
+mod ranges;
 pub mod saved;
 pub mod schedule;
 mod streams;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nic_core::DeviceChoice;
+use train::config::Metric;
 use train::{Config, Error, Outcome, Result, Trainer, interrupt};
 
 /// Train the caption decoder on cached features.
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode> {
     let config = Config::load(&args.config, &args.set)?;
+    let metric = config.eval.metric;
     let (device, which) = args.device.open()?;
     eprintln!("training on {which}");
     let stop = interrupt::watch()?;
@@ -48,17 +50,22 @@ fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(130));
         }
         Outcome::AlreadyFinished => {
+            let (epochs, more) = (progress.epoch, trainer.out_of_patience());
+            let key = if more { "eval.patience" } else { "train.epochs" };
             eprintln!(
-                "nothing to do: the run has its {} epochs; a higher train.epochs continues it",
-                progress.epoch
+                "nothing to do: the run has its {epochs} epochs; a higher {key} continues it"
             );
         }
         Outcome::Finished => {}
     }
+    let best = progress.best.unwrap_or(f64::NAN);
+    let best = match metric {
+        Metric::Loss => format!("perplexity {:.2}", best.exp()),
+        Metric::CiderD => format!("CIDEr-D {best:.4}"),
+    };
     let summary = writeln!(
         std::io::stdout().lock(),
-        "best validation perplexity {:.2} (epoch {}): {}",
-        progress.best_loss.exp(),
+        "best validation {best} (epoch {}): {}",
         progress.best_epoch,
         trainer.best().display()
     );

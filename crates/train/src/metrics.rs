@@ -16,12 +16,16 @@ pub struct Row {
     pub epoch: u64,
     /// Steps since the run began.
     pub step: u64,
-    /// The mean negative log likelihood per word over the epoch's batches, with dropout.
+    /// What was minimised: the mean negative log likelihood per word over the epoch's batches, with dropout, label
+    /// smoothing and scheduled sampling.
     pub train_loss: f64,
     /// The same over the evaluation split, without dropout.
     pub val_loss: f64,
     /// e to the power of `val_loss`.
     pub val_perplexity: f64,
+    /// CIDEr-D of the evaluation split's captions, where it tells the best epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_cider_d: Option<f64>,
     /// Of the epoch's last step.
     pub learning_rate: f64,
     /// Words trained on, END included, a second of training in this process.

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use pulp::Arch;
 use rayon::prelude::*;
 
-use crate::config::{OptimizerKind, TrainConfig};
+use crate::config::{DecayScope, OptimizerKind, TrainConfig};
 use crate::gradients::Clip;
 use crate::{Result, host};
 
@@ -24,6 +25,7 @@ pub struct Optimizer {
 struct Slot {
     name: String,
     var: Var,
+    decays: bool,
     /// Adam: `exp_avg`, `exp_avg_sq`; SGD with momentum: `momentum_buffer`; of the weight's shape.
     state: Vec<Tensor>,
 }
@@ -64,7 +66,8 @@ impl Optimizer {
             .iter()
             .map(|(name, var)| {
                 let state = (0..memory).map(|_| var.zeros_like()).collect::<CandleResult<_>>()?;
-                Ok(Slot { name: name.clone(), var: var.clone(), state })
+                let decays = config.decay == DecayScope::All || is_matrix(name);
+                Ok(Slot { name: name.clone(), var: var.clone(), decays, state })
             })
             .collect::<Result<_>>()?;
         Ok(Self { config: config.clone(), slots, steps: 0 })
@@ -80,6 +83,7 @@ impl Optimizer {
         self.steps += 1;
         let c = &self.config;
         let t = self.steps as f64;
+        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
         let adam = Adam {
             beta1: c.betas[0],
             beta2: c.betas[1],
@@ -93,8 +97,11 @@ impl Optimizer {
                 1.0
             },
         };
-        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
-        for Slot { var, state, .. } in &mut self.slots {
+        for Slot { var, decays, state, .. } in &mut self.slots {
+            let (sgd, adam) = match decays {
+                true => (sgd, adam),
+                false => (Sgd { decay: 0.0, ..sgd }, Adam { decay: 0.0, keep: 1.0, ..adam }),
+            };
             let Some(gradient) = gradients.get(var) else { continue };
             let on_host = var.device().is_cpu() && var.dtype() == DType::F32;
             match (&mut state[..], on_host) {
@@ -166,6 +173,12 @@ impl Optimizer {
     }
 }
 
+/// Whether a weight is neither a bias nor the embedding.
+fn is_matrix(name: &str) -> bool {
+    let (layer, weight) = name.rsplit_once('.').unwrap_or(("", name));
+    layer != "embedding" && !weight.starts_with("bias")
+}
+
 impl Adam {
     /// One pass over weight, gradient and both averages.
     fn on_host(
@@ -176,10 +189,7 @@ impl Adam {
         v: &Tensor,
         clip: Clip,
     ) -> CandleResult<()> {
-        let (one_beta1, beta2, one_beta2) =
-            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
-        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
-        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        let arch = Arch::new();
         host::read(g, |g| {
             host::write(m, |m| {
                 host::write(v, |v| {
@@ -189,18 +199,27 @@ impl Adam {
                             .zip(v.par_chunks_mut(host::CHUNK))
                             .zip(g.par_chunks(host::CHUNK))
                             .for_each(|(((w, m), v), g)| {
-                                for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
-                                    let g = clip.apply(g) + decay * *w;
-                                    *m += (g - *m) * one_beta1;
-                                    *v = *v * beta2 + one_beta2 * g * g;
-                                    *w = *w * keep - step_size * (*m / (v.sqrt() / root + eps));
-                                }
+                                arch.dispatch(|| self.slices(w, m, v, g, clip));
                             });
                         Ok(())
                     })
                 })
             })
         })
+    }
+
+    #[inline(always)]
+    fn slices(self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], clip: Clip) {
+        let (one_beta1, beta2, one_beta2) =
+            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
+        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
+        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
+            let g = clip.apply(g) + decay * *w;
+            *m += (g - *m) * one_beta1;
+            *v = *v * beta2 + one_beta2 * g * g;
+            *w = *w * keep - step_size * (*m / (v.sqrt() / root + eps));
+        }
     }
 
     fn on_device(self, var: &Var, g: &Tensor, m: &mut Tensor, v: &mut Tensor) -> CandleResult<()> {

@@ -41,12 +41,13 @@ impl Display {
     /// After an epoch.
     pub(crate) fn epoch(&self, row: &Row, best: bool) {
         self.line(&format!(
-            "epoch {}  step {}  train loss {:.4}  val loss {:.4}  val perplexity {:.2}{}  lr {:.3e}  {:.0} words/s  {:.0} s",
+            "epoch {}  step {}  train loss {:.4}  val loss {:.4}  val perplexity {:.2}{}{}  lr {:.3e}  {:.0} words/s  {:.0} s",
             row.epoch,
             row.step,
             row.train_loss,
             row.val_loss,
             row.val_perplexity,
+            row.val_cider_d.map_or(String::new(), |score| format!("  val CIDEr-D {score:.4}")),
             if best { " (best)" } else { "" },
             row.learning_rate,
             row.tokens_per_second,

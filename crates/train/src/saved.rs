@@ -25,8 +25,8 @@ pub struct Progress {
     pub loss_sum: f64,
     /// How many words that are.
     pub tokens: u64,
-    /// The lowest validation loss.
-    pub best_loss: f64,
+    /// The best value of `eval.metric`; none before the first epoch's end.
+    pub best: Option<f64>,
     /// The epoch that reached it, counted from 1; 0 before the first.
     pub best_epoch: u64,
     /// Epochs that were not the best so far.
@@ -66,15 +66,15 @@ impl Default for Progress {
             step: 0,
             loss_sum: 0.0,
             tokens: 0,
-            best_loss: f64::INFINITY,
+            best: None,
             best_epoch: 0,
             drops: 0,
         }
     }
 }
 
-/// The settings that must not change within a run: all but where files are, and how often it is saved. The number of
-/// epochs may grow, except under the cosine, which it shapes.
+/// The settings that must not change within a run: all but where files are, how often it is saved and how patient it
+/// is. The number of epochs may grow, except under the cosine, which it shapes.
 pub fn settings(config: &Config) -> Result<toml::Table> {
     let mut table = toml::Table::try_from(config)
         .map_err(|error| Error::Usage(format!("the settings cannot be saved: {error}")))?;
@@ -86,6 +86,7 @@ pub fn settings(config: &Config) -> Result<toml::Table> {
     };
     forget("data", "dataset");
     forget("data", "features");
+    forget("eval", "patience");
     if config.train.schedule != ScheduleKind::Cosine {
         forget("train", "epochs");
     }

@@ -1,10 +1,10 @@
-//! The learning rate of each step.
+//! The learning rate of each step, and the share of scheduled sampling.
 
 use std::f64::consts::PI;
 
 use crate::config::{ScheduleKind, TrainConfig};
 
-/// The learning rate as a function of the step.
+/// What changes with the step, as a function of it.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     config: TrainConfig,
@@ -44,5 +44,12 @@ impl Schedule {
         let warmup =
             if step < c.warmup_steps { (step + 1) as f64 / c.warmup_steps as f64 } else { 1.0 };
         c.learning_rate * factor * warmup
+    }
+
+    /// The share of the input words that the decoder draws itself: Bengio et al.'s linear schedule.
+    pub fn sampling(&self, step: u64) -> f64 {
+        let c = &self.config;
+        let total = c.sampling_epochs * self.steps_per_epoch as f64;
+        c.scheduled_sampling * if total > 0.0 { (step as f64 / total).min(1.0) } else { 1.0 }
     }
 }

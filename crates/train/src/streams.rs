@@ -13,6 +13,8 @@ pub(crate) enum Purpose {
     Order(u64),
     /// The dropout masks of this step.
     Dropout(u64),
+    /// The coins and draws of scheduled sampling in this step.
+    Sampling(u64),
 }
 
 /// The generator for a purpose.
@@ -22,6 +24,8 @@ pub(crate) fn stream(seed: u64, purpose: Purpose) -> ChaCha8Rng {
         Purpose::Init => 0,
         Purpose::Order(epoch) => 1 + 2 * epoch,
         Purpose::Dropout(step) => 2 + 2 * step,
+        // counted down from the top, where the others do not come
+        Purpose::Sampling(step) => u64::MAX - step,
     });
     rng
 }

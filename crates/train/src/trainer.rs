@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::VarBuilder;
-use nic_core::{Checkpoint, Decoder, DecoderConfig, Dropout, EncoderSpec};
+use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Training};
 use nic_data::Features;
 
-use crate::config::Config;
+use crate::config::{Config, Metric};
 use crate::corpus::Corpus;
 use crate::gradients::{self, Clip};
 use crate::metrics::{self, Row};
@@ -43,7 +44,7 @@ pub struct Trainer {
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All epochs are done, or `eval.patience` has run out.
     Finished,
     /// They were before.
     AlreadyFinished,
@@ -60,15 +61,7 @@ impl Trainer {
         let dir = config.output.dir.clone();
         let features = Features::open(&config.data.features)?;
         let corpus = Corpus::load(&config.data, config.eval.split, &features, log)?;
-        let decoder_config = DecoderConfig {
-            cell: config.model.cell,
-            feature_dim: features.dim(),
-            embed_dim: config.model.embed_dim,
-            hidden_dim: config.model.hidden_dim,
-            vocab_size: corpus.vocab.len(),
-            lstm_bias: config.model.lstm_bias,
-            cell_tanh: config.model.cell_tanh,
-        };
+        let decoder_config = config.model.decoder(features.dim(), corpus.vocab.len());
         std::fs::create_dir_all(&dir).map_err(nic_core::Error::io(&dir))?;
         // the weights' place in the record is relative to the checkpoint, not to the features
         let (home, target) = (home(&config.data.features), dir.join("last"));
@@ -143,7 +136,7 @@ impl Trainer {
     /// # Errors
     /// A loss that is no number; a checkpoint that cannot be written. `last` is then the last good one.
     pub fn run(&mut self, stop: &AtomicBool) -> Result<Outcome> {
-        if self.progress.epoch >= self.config.train.epochs {
+        if self.finished() {
             return Ok(Outcome::AlreadyFinished);
         }
         let total =
@@ -157,7 +150,7 @@ impl Trainer {
                 steps_per_epoch(&self.corpus, &self.config)
             ));
         }
-        while self.progress.epoch < self.config.train.epochs {
+        while !self.finished() {
             let Some((row, best)) = self.epoch(stop, &display)? else {
                 self.save_last()?;
                 return Ok(Outcome::Interrupted);
@@ -170,7 +163,21 @@ impl Trainer {
             self.save_last()?;
             display.epoch(&row, best);
         }
+        if self.out_of_patience() {
+            let since = self.progress.epoch - self.progress.best_epoch;
+            display.line(&format!("no better epoch in {since}: the run ends (eval.patience)"));
+        }
         Ok(Outcome::Finished)
+    }
+
+    fn finished(&self) -> bool {
+        self.progress.epoch >= self.config.train.epochs || self.out_of_patience()
+    }
+
+    /// Whether `eval.patience` epochs have passed since the best one.
+    pub fn out_of_patience(&self) -> bool {
+        let since = self.progress.epoch - self.progress.best_epoch;
+        self.config.eval.patience.is_some_and(|patience| since >= patience)
     }
 
     /// The rest of the epoch; none where `stop` came first. The second value says whether it is the best so far.
@@ -197,6 +204,14 @@ impl Trainer {
         }
         let train_seconds = start.elapsed().as_secs_f64();
         let Some(val_loss) = self.validate(stop)? else { return Ok(None) };
+        let metric = self.config.eval.metric;
+        let (value, val_cider_d) = match metric {
+            Metric::Loss => (val_loss, None),
+            Metric::CiderD => match self.cider_d(stop)? {
+                Some(score) => (score, Some(score)),
+                None => return Ok(None),
+            },
+        };
 
         let p = &mut self.progress;
         let row = Row {
@@ -205,15 +220,16 @@ impl Trainer {
             train_loss: p.loss_sum / p.tokens as f64,
             val_loss,
             val_perplexity: val_loss.exp(),
+            val_cider_d,
             learning_rate: self.schedule.rate(p.step - 1, p.drops),
             tokens_per_second: tokens as f64 / train_seconds,
             seconds: start.elapsed().as_secs_f64(),
         };
-        let best = val_loss < p.best_loss;
+        let best = p.best.is_none_or(|best| metric.better(value, best));
         p.epoch += 1;
         (p.batch, p.loss_sum, p.tokens) = (0, 0.0, 0);
         if best {
-            (p.best_loss, p.best_epoch) = (val_loss, p.epoch);
+            (p.best, p.best_epoch) = (Some(value), p.epoch);
         } else {
             p.drops += 1;
         }
@@ -224,19 +240,44 @@ impl Trainer {
     fn step(&mut self, batch: &[usize]) -> Result<(f64, u64)> {
         let train = &self.config.train;
         let step = self.progress.step;
-        let (features, captions) = self.corpus.train.batch(batch, &self.features, &self.device)?;
-        let mut rng = stream(train.seed, Purpose::Dropout(step));
-        let rate = self.config.model.dropout;
-        let dropout = (rate > 0.0).then_some(Dropout { rate, rng: &mut rng });
-        let loss = self.decoder.loss(&features, &captions, dropout)?;
-        let value = self.number("the loss", f64::from(loss.to_scalar::<f32>()?), step + 1)?;
-        let gradients = loss.backward()?;
+        let tokens = self.corpus.train.tokens(batch);
+        let mut masks = stream(train.seed, Purpose::Dropout(step));
+        let mut draws = stream(train.seed, Purpose::Sampling(step));
+        let sampling = self.schedule.sampling(step);
+        let mut value = 0.0;
+        let mut sum: Option<GradStore> = None;
+        for part in batch.chunks(batch.len().div_ceil(train.accumulate)) {
+            let (features, mut captions) =
+                self.corpus.train.batch(part, &self.features, &self.device)?;
+            if sampling > 0.0 {
+                captions =
+                    self.frozen.scheduled_sampling(&features, &captions, sampling, &mut draws)?;
+            }
+            let training = Training {
+                dropout: self.config.model.dropout(),
+                label_smoothing: train.label_smoothing,
+                rng: &mut masks,
+            };
+            let mut loss = self.decoder.loss(&features, &captions, Some(training))?;
+            // the mean over all parts' words, not over the parts
+            let share = captions.tokens() as f64 / tokens as f64;
+            value += share * f64::from(loss.to_scalar::<f32>()?);
+            if share < 1.0 {
+                loss = (loss * share)?;
+            }
+            let gradients = loss.backward()?;
+            match &mut sum {
+                Some(sum) => gradients::add(sum, gradients, self.optimizer.vars())?,
+                None => sum = Some(gradients),
+            }
+        }
+        let value = self.number("the loss", value, step + 1)?;
+        let Some(gradients) = sum else { return Ok((value, 0)) };
         let norm = gradients::norm(self.optimizer.vars().filter_map(|var| gradients.get(var)))?;
         let norm = self.number("the gradient's norm", norm, step + 1)?;
         let clip = Clip::new(norm, train.clip_norm, train.clip_value);
         self.optimizer.step(&gradients, self.schedule.rate(step, self.progress.drops), clip)?;
 
-        let tokens = captions.tokens() as u64;
         let p = &mut self.progress;
         p.step += 1;
         p.batch += 1;
@@ -260,6 +301,22 @@ impl Trainer {
             tokens += captions.tokens();
         }
         self.number("the validation loss", sum / tokens as f64, self.progress.step).map(Some)
+    }
+
+    /// CIDEr-D of the evaluation split; none where `stop` came first.
+    fn cider_d(&self, stop: &AtomicBool) -> Result<Option<f64>> {
+        let beam = BeamSearch {
+            max_len: self.config.data.max_len,
+            ..BeamSearch::new(self.config.eval.beam)
+        };
+        self.corpus.eval_images.cider_d(
+            &self.frozen,
+            &self.corpus.vocab,
+            &self.features,
+            &beam,
+            &self.device,
+            stop,
+        )
     }
 
     fn number(&self, what: &'static str, value: f64, step: u64) -> Result<f64> {

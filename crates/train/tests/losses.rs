@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Var};
 use candle_nn::VarBuilder;
 use nic_core::{Cell, Decoder, DecoderConfig, PackedCaptions};
 use serde_json::Value;
-use train::config::{OptimizerKind, TrainConfig};
+use train::config::{DecayScope, OptimizerKind, TrainConfig};
 use train::gradients::{self, Clip};
 use train::optimizer::Optimizer;
 
@@ -26,6 +26,8 @@ fn first_fifty_losses_equal_pytorch_under_each_optimiser() {
         embed_dim: 8,
         hidden_dim: 10,
         vocab_size: 23,
+        num_layers: 1,
+        tie_embeddings: false,
         lstm_bias: true,
         cell_tanh: true,
     };
@@ -35,6 +37,7 @@ fn first_fifty_losses_equal_pytorch_under_each_optimiser() {
         learning_rate,
         momentum,
         weight_decay,
+        decay: DecayScope::All,
         ..TrainConfig::default()
     };
     let unclipped = f64::INFINITY;

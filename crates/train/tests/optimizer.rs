@@ -6,7 +6,7 @@ use std::path::Path;
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
-use train::config::{OptimizerKind, TrainConfig};
+use train::config::{DecayScope, OptimizerKind, TrainConfig};
 use train::gradients::{self, Clip};
 use train::optimizer::Optimizer;
 
@@ -20,12 +20,20 @@ fn golden() -> HashMap<String, Tensor> {
 }
 
 fn cases() -> Vec<(&'static str, TrainConfig)> {
-    let with =
-        |optimizer, weight_decay| TrainConfig { optimizer, weight_decay, ..TrainConfig::default() };
+    let with = |optimizer, weight_decay| TrainConfig {
+        optimizer,
+        weight_decay,
+        decay: DecayScope::All,
+        ..TrainConfig::default()
+    };
+    let spared = |config| TrainConfig { decay: DecayScope::Matrices, ..config };
     vec![
         ("adam", TrainConfig { betas: [0.8, 0.95], eps: 1e-6, ..with(OptimizerKind::Adam, 0.0) }),
         ("adam-decay", with(OptimizerKind::Adam, 0.1)),
         ("adamw", with(OptimizerKind::AdamW, 0.1)),
+        ("adam-spared", spared(with(OptimizerKind::Adam, 0.1))),
+        ("adamw-spared", spared(with(OptimizerKind::AdamW, 0.1))),
+        ("sgd-spared", spared(with(OptimizerKind::Sgd, 0.1))),
         ("sgd", with(OptimizerKind::Sgd, 0.1)),
         ("sgd-momentum", TrainConfig { momentum: 0.9, ..with(OptimizerKind::Sgd, 0.1) }),
     ]

@@ -33,9 +33,16 @@ fn interrupt(child: &Child) {
 #[test]
 fn kill_9_at_many_moments_changes_nothing() {
     let world = World::new();
-    let set = ["train.epochs=12", "train.schedule=plateau", "train.warmup_steps=7"];
-    world.done(&[set[0], set[1], set[2], "output.dir=whole"]);
-    let set = [set[0], set[1], set[2], "output.save_steps=1"];
+    let set = [
+        "train.epochs=12",
+        "train.schedule=plateau",
+        "train.warmup_steps=7",
+        "train.accumulate=2",
+        "train.scheduled_sampling=0.2",
+        "eval.metric=cider_d",
+    ];
+    world.done(&[&set[..], &["output.dir=whole"]].concat());
+    let set = [&set[..], &["output.save_steps=1"]].concat();
     let rows = || fs::metadata(world.path("run/metrics.jsonl")).map_or(0, |file| file.len());
     let mut kills = 0;
     loop {

@@ -6,8 +6,9 @@ mod common;
 use std::fs;
 
 use candle_core::Device;
+use caption_metrics::{Cider, Corpus, Metric, References, Results, ptb};
 use common::World;
-use nic_core::{Checkpoint, Generate, Greedy, Vocab};
+use nic_core::{BeamSearch, Checkpoint, Generate, Greedy, Vocab};
 
 #[test]
 fn learns_and_reports() {
@@ -194,4 +195,126 @@ fn the_baseline_and_show_and_tells_cell_train_too() {
             world.metrics(dir).iter().map(|row| row["val_loss"].as_f64().unwrap()).collect();
         assert!(losses[9] < 0.7 * losses[0], "{dir}: {losses:?}");
     }
+}
+
+/// The gradient of a step is that of all its captions, however many parts they are taken in.
+#[test]
+fn parts_of_a_step_add_up_to_the_whole() {
+    let world = World::new();
+    let train = |dir: &str, parts: &str| {
+        let set = [&format!("output.dir={dir}"), "model.dropout=0", "train.optimizer=sgd", parts];
+        world.done(&[set[0], set[1], set[2], set[3], "train.learning_rate=0.5"]);
+        let checkpoint =
+            Checkpoint::load(&world.path(&format!("{dir}/last")), &Device::Cpu).unwrap();
+        let values =
+            |tensor: &candle_core::Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let losses: Vec<f64> =
+            world.metrics(dir).iter().map(|row| row["train_loss"].as_f64().unwrap()).collect();
+        (checkpoint.tensors.values().flat_map(values).collect::<Vec<_>>(), losses)
+    };
+    let (whole, losses) = train("whole", "train.accumulate=1");
+    // 16 captions: as 4 times 4, and as 6, 6 and 4
+    for (dir, parts) in [("even", "train.accumulate=4"), ("uneven", "train.accumulate=3")] {
+        let (found, found_losses) = train(dir, parts);
+        assert!(found != whole, "{dir}: not taken in parts");
+        let largest = found.iter().zip(&whole).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 1e-4, "{dir}: {largest}");
+        for (found, expected) in found_losses.iter().zip(&losses) {
+            assert!((found / expected - 1.0).abs() < 1e-5, "{dir}: {found} and {expected}");
+        }
+    }
+}
+
+#[test]
+fn patience_ends_a_run_that_gets_no_better() {
+    let world = World::new();
+    // far too large a step: after some epochs the loss only grows
+    let set = ["train.learning_rate=0.5", "train.epochs=60", "eval.patience=3"];
+    let ran = world.done(&set);
+    let rows = world.metrics("run");
+    let losses: Vec<f64> = rows.iter().map(|row| row["val_loss"].as_f64().unwrap()).collect();
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let best = losses.iter().position(|&loss| loss == least).unwrap();
+    assert_eq!(rows.len(), best + 1 + 3, "{losses:?}");
+    assert!(ran.err.contains("no better epoch in 3: the run ends"), "{}", ran.err);
+    let again = world.done(&set);
+    assert!(again.err.contains("a higher eval.patience continues it"), "{}", again.err);
+    // more patience goes on where it stopped
+    world.done(&[set[0], set[1], "eval.patience=4"]);
+    assert!(world.metrics("run").len() > rows.len());
+}
+
+/// What has no number of its own to compare learns all the same, and takes up where it was left.
+#[test]
+fn every_option_trains_and_resumes() {
+    let world = World::new();
+    let set = [
+        "model.num_layers=2",
+        "model.tie_embeddings=true",
+        "model.variational_dropout=true",
+        "model.dropout_output=0.2",
+        "train.label_smoothing=0.05",
+        "train.scheduled_sampling=0.3",
+        "train.sampling_epochs=6",
+        "train.accumulate=2",
+        "train.weight_decay=0.001",
+    ];
+    let run = |more: &[&str]| world.done(&[&set, more].concat());
+    run(&["train.epochs=12", "output.dir=whole"]);
+    run(&["train.epochs=5"]);
+    run(&["train.epochs=12"]);
+    world.same("whole", "run");
+    let losses: Vec<f64> =
+        world.metrics("run").iter().map(|row| row["val_loss"].as_f64().unwrap()).collect();
+    assert!(losses[11] < 0.6 * losses[0], "{losses:?}");
+    let checkpoint = Checkpoint::load(&world.path("run/best"), &Device::Cpu).unwrap();
+    assert!(checkpoint.tensors.contains_key("lstm.weight_hh_l1"));
+    assert!(!checkpoint.tensors.contains_key("output.weight"));
+    for (key, value) in [
+        ("model.dropout_output", "0.3"),
+        ("train.scheduled_sampling", "0.2"),
+        ("train.accumulate", "1"),
+    ] {
+        let error = world.refused(&[&set[..], &[&format!("{key}={value}")]].concat());
+        assert!(error.contains(&format!("  {key}: was ")), "{error}");
+    }
+}
+
+/// The score of the best epoch is that of the captions which its checkpoint writes, and no other epoch's is higher.
+#[test]
+fn cider_d_can_choose_the_best_epoch() {
+    let world = World::new();
+    let ran = world.done(&[
+        "eval.metric=cider_d",
+        "eval.beam=2",
+        "train.epochs=24",
+        "model.dropout=0",
+        "model.hidden_dim=32",
+        "model.embed_dim=32",
+    ]);
+    let scores: Vec<f64> =
+        world.metrics("run").iter().map(|row| row["val_cider_d"].as_f64().unwrap()).collect();
+    let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    assert!(best > 3.0 && scores[0] < best, "{scores:?}");
+    let epoch = scores.iter().position(|&score| score == best).unwrap() + 1;
+    assert_eq!(ran.out, format!("best validation CIDEr-D {best:.4} (epoch {epoch}): run/best\n"));
+
+    let checkpoint = Checkpoint::load(&world.path("run/best"), &Device::Cpu).unwrap();
+    let (ids, features) = common::features(9, |id| id > 40);
+    let found = BeamSearch::new(2).generate(&checkpoint.decoder().unwrap(), &features).unwrap();
+    let texts = found.iter().map(|found| checkpoint.vocab.decode(&found[0].words));
+    let results = Results::new("results", ids.iter().copied().zip(texts).collect());
+    let references = ids.iter().map(|&id| {
+        let (colour, thing) = common::shown(id);
+        (
+            id,
+            vec![
+                format!("A {colour} {thing}."),
+                format!("There is a {thing}, and it is {colour}!"),
+            ],
+        )
+    });
+    let references = References::new("references", references.collect());
+    let corpus = Corpus::new(&references, &results, ptb::tokenize_part).unwrap();
+    assert_eq!(Cider::default().score(&corpus)[0].corpus, best);
 }

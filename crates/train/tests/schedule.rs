@@ -67,3 +67,17 @@ fn plateau_halves_with_each_epoch_that_was_not_the_best() {
     let found: Vec<f64> = [0, 1, 3].iter().map(|&drops| schedule.rate(25, drops)).collect();
     close(&found, &[0.8, 0.4, 0.1]);
 }
+
+#[test]
+fn sampling_rises_to_its_share() {
+    let sampling = |sampling_epochs, steps: [u64; 4]| {
+        let config =
+            TrainConfig { scheduled_sampling: 0.25, sampling_epochs, ..TrainConfig::default() };
+        let schedule = Schedule::new(&config, 10);
+        steps.map(|step| schedule.sampling(step))
+    };
+    close(&sampling(5.0, [0, 10, 25, 80]), &[0.0, 0.05, 0.125, 0.25]);
+    close(&sampling(0.0, [0, 1, 2, 3]), &[0.25; 4]);
+    let never = Schedule::new(&TrainConfig::default(), 10);
+    close(&[never.sampling(50)], &[0.0]);
+}

@@ -81,6 +81,8 @@ WRITTEN = [
     ["cats & dogs @ home #1 100% $5 *new* <b> [x] {y} ~ ^ = + _ \\ /", "cats and dogs at home 1 100 5 new b x y"],
     [". . .", "."],
     ["' '' ' \" `", "' \" '"],
+    ["`  `-", "`  `-", "` `-"],
+    ["' ' '  '  'x'  'y' z", "'  '  ' ' 'x' 'y' z"],
     # numbers and full stops
     ["1,000 people at 3.5 km", "1000 people at 3.5 km", "1 , 000 people at 3 . 5 km", "1.000 people at 3,5 km"],
     ["bus no. 5 stops here.", "bus no 5 stops here", "bus No. 5 stops here", "bus number 5 stops here ."],

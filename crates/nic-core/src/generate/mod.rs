@@ -51,17 +51,14 @@ impl<'a> Sentences<'a> {
     /// The rows of `parents`, in that order; a row may be there never or more than once.
     fn select(&mut self, parents: Vec<u32>) -> Result<()> {
         let rows = parents.len();
-        let parents = Tensor::from_vec(parents, rows, self.state.h.device())?;
-        let DecoderState { h, c } = &self.state;
-        self.state =
-            DecoderState { h: h.index_select(&parents, 0)?, c: c.index_select(&parents, 0)? };
+        self.state = self.state.select(&Tensor::from_vec(parents, rows, self.decoder.device())?)?;
         Ok(())
     }
 
     /// Appends a word to each row.
     fn step(&mut self, words: Vec<u32>) -> Result<Scores> {
         let rows = words.len();
-        let words = Tensor::from_vec(words, rows, self.state.h.device())?;
+        let words = Tensor::from_vec(words, rows, self.decoder.device())?;
         let (logits, state) = self.decoder.step(&self.state, &words)?;
         self.state = state;
         Scores::new(&logits)

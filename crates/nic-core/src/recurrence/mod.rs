@@ -1,4 +1,4 @@
-//! `nn.LSTM` and the ReLU `nn.RNN` of one layer over a packed sequence, as one differentiable operation.
+//! A layer of `nn.LSTM` or of the ReLU `nn.RNN` over a packed sequence, as one differentiable operation.
 
 mod slices;
 mod tensors;
@@ -28,11 +28,11 @@ impl Kind {
     }
 }
 
-/// The recurrence with its weights; G is 4 for the LSTM, 1 for the RNN.
+/// A layer with its weights; G is 4 for the LSTM, 1 for the RNN; I is E, or H above another layer.
 #[derive(Clone, Debug)]
 pub(crate) struct Recurrence {
     kind: Kind,
-    /// `[G H, E]`.
+    /// `[G H, I]`.
     w_ih: Tensor,
     /// `[G H, H]`.
     w_hh: Tensor,
@@ -43,7 +43,7 @@ pub(crate) struct Recurrence {
 /// What one call computes with.
 struct Call<'a> {
     kind: Kind,
-    /// `[N, E]`: the rows of the first step, then those of the second...
+    /// `[N, I]`: the rows of the first step, then those of the second...
     x: &'a Tensor,
     w_ih: &'a Tensor,
     w_hh: &'a Tensor,
@@ -57,19 +57,19 @@ struct Call<'a> {
 
 impl Recurrence {
     /// Reads PyTorch's tensors.
-    pub(crate) fn new(config: &DecoderConfig, vb: &VarBuilder<'_>) -> Result<Self> {
+    pub(crate) fn new(config: &DecoderConfig, layer: usize, vb: &VarBuilder<'_>) -> Result<Self> {
         let kind = match config.cell {
             Cell::Lstm => Kind::Lstm { tanh: config.cell_tanh },
             Cell::Rnn => Kind::Relu,
         };
         let (rows, name) = (kind.gates() * config.hidden_dim, config.cell.name());
-        let get = |tensor: &str| vb.get(rows, &format!("{name}.{tensor}"));
+        let get = |tensor: &str| vb.get(rows, &format!("{name}.{tensor}_l{layer}"));
         let biases =
-            if config.has_bias() { Some((get("bias_ih_l0")?, get("bias_hh_l0")?)) } else { None };
+            if config.has_bias() { Some((get("bias_ih")?, get("bias_hh")?)) } else { None };
         Ok(Self {
             kind,
-            w_ih: vb.get((rows, config.embed_dim), &format!("{name}.weight_ih_l0"))?,
-            w_hh: vb.get((rows, config.hidden_dim), &format!("{name}.weight_hh_l0"))?,
+            w_ih: vb.get((rows, config.inputs(layer)), &format!("{name}.weight_ih_l{layer}"))?,
+            w_hh: vb.get((rows, config.hidden_dim), &format!("{name}.weight_hh_l{layer}"))?,
             biases,
         })
     }
@@ -91,13 +91,15 @@ impl Recurrence {
         }
     }
 
-    /// Packed inputs `[N, E]` to packed hidden states `[N, H]`, from a state of zeros. `steps` says how many
-    /// sequences run at each step, `first` `[steps[0], G H]` is added to the first step's pre-activations.
+    /// Packed inputs `[N, I]` to packed hidden states `[N, H]`, from a state of zeros. `steps` says how many
+    /// sequences run at each step, `first` `[steps[0], G H]` is added to the first step's pre-activations; the first
+    /// `skip` rows of the hidden states are left out.
     pub(crate) fn sequence(
         &self,
         x: &Tensor,
         steps: &[usize],
         first: Option<&Tensor>,
+        skip: usize,
     ) -> Result<Tensor> {
         let bias = self.bias()?;
         let call = Call {
@@ -109,10 +111,10 @@ impl Recurrence {
             steps,
             first,
         };
-        if is_cpu_f32(x) { slices::sequence(&call) } else { tensors::sequence(&call) }
+        if is_cpu_f32(x) { slices::sequence(&call, skip) } else { tensors::sequence(&call, skip) }
     }
 
-    /// One step of B sentences: inputs `[B, E]` and the state to the next state. Not differentiable.
+    /// One step of B sentences: inputs `[B, I]` and the state to the next state. Not differentiable.
     pub(crate) fn step(
         &self,
         x: &Tensor,

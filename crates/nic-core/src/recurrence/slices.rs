@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{Call, Kind};
 use crate::activation::{sigmoid, tanh};
-use crate::autograd::{with_backward, with_slices};
+use crate::autograd::{Output, with_backward, with_slices};
 use crate::matmul::{Matrix, add_product, repeat_row, set_product, sum_rows};
 
 /// What the backward pass needs of the forward pass, besides h.
@@ -20,21 +20,21 @@ struct Trace {
 /// A state to begin with: h and c, `[B, H]` each.
 type State<'a> = Option<(&'a [f32], &'a [f32])>;
 
-pub(super) fn sequence(call: &Call<'_>) -> Result<Tensor> {
+pub(super) fn sequence(call: &Call<'_>, skip: usize) -> Result<Tensor> {
     let (trace, h) = forward(call, None)?;
     let hidden = call.w_hh.dim(1)?;
     let rows = h.len() / hidden;
-    let output = Tensor::from_vec(h, (rows, hidden), &Device::Cpu)?;
+    let output = Output::Values(h[skip * hidden..].to_vec(), (rows - skip, hidden).into());
 
     let mut args = vec![call.x, call.w_ih, call.w_hh, call.bias];
     args.extend(call.first);
-    let (kind, steps, saved) = (call.kind, call.steps.to_vec(), output.clone());
+    let (kind, steps) = (call.kind, call.steps.to_vec());
     let (x, w_ih, w_hh) = (call.x.clone(), call.w_ih.clone(), call.w_hh.clone());
     let has_first = call.first.is_some();
     with_backward("recurrence", &args, output, move |gradient| {
-        with_slices([gradient, &saved, &x, &w_ih, &w_hh], |[gradient, h, x, w_ih, w_hh]| {
+        with_slices([gradient, &x, &w_ih, &w_hh], |[gradient, x, w_ih, w_hh]| {
             let (inputs, width) = (x.len() / rows, kind.gates() * hidden);
-            let (dgates, dw_hh) = backward(kind, &steps, hidden, &trace, h, w_hh, gradient);
+            let (dgates, dw_hh) = backward(kind, &steps, hidden, &trace, &h, w_hh, gradient);
             let d = Matrix::new(&dgates, width);
             let mut dx = vec![0.0; x.len()];
             set_product(&mut dx, d, Matrix::new(w_ih, inputs));
@@ -113,7 +113,7 @@ fn forward(call: &Call<'_>, state: State<'_>) -> Result<(Trace, Vec<f32>)> {
     Ok((Trace { gates, c }, h))
 }
 
-/// Gradients of the pre-activations `[N, G H]` and of `w_hh`.
+/// Gradients of the pre-activations `[N, G H]` and of `w_hh`; `gradient` is that of the last rows of h.
 fn backward(
     kind: Kind,
     steps: &[usize],
@@ -129,6 +129,7 @@ fn backward(
     // what flows from the next step into h and c; zero for the sequences that ended here
     let (mut dh, mut dc) = (vec![0.0; steps[0] * hidden], vec![0.0; steps[0] * hidden]);
     let zeros = vec![0.0; steps[0] * hidden];
+    let skipped = h.len() - gradient.len();
     let mut end = h.len() / hidden;
     for (t, &running) in steps.iter().enumerate().rev() {
         let start = end - running;
@@ -144,8 +145,10 @@ fn backward(
             .enumerate()
             .for_each(|(row, ((dgates, dh), dc))| {
                 let here = |width: usize| (start + row) * width..(start + row + 1) * width;
-                for (dh, gradient) in dh.iter_mut().zip(&gradient[here(hidden)]) {
-                    *dh += gradient;
+                let wanted = (start + row) * hidden;
+                if wanted >= skipped {
+                    let gradient = &gradient[wanted - skipped..][..hidden];
+                    dh.iter_mut().zip(gradient).for_each(|(dh, gradient)| *dh += gradient);
                 }
                 let gates = &trace.gates[here(width)];
                 let c = &trace.c[here(hidden)];

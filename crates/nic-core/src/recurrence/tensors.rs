@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor};
 use candle_nn::ops::sigmoid;
 
 use super::{Call, Kind};
-use crate::autograd::with_backward;
+use crate::autograd::{Output, with_backward};
 
 /// One step's results, kept for the backward pass.
 #[derive(Clone)]
@@ -15,17 +15,19 @@ struct Step {
     h: Tensor,
 }
 
-pub(super) fn sequence(call: &Call<'_>) -> Result<Tensor> {
+pub(super) fn sequence(call: &Call<'_>, skip: usize) -> Result<Tensor> {
     let trace = forward(call, None)?;
     let h: Vec<&Tensor> = trace.iter().map(|step| &step.h).collect();
     let output = Tensor::cat(&h, 0)?;
+    let output = Output::Tensor(output.narrow(0, skip, output.dim(0)? - skip)?.force_contiguous()?);
 
     let mut args = vec![call.x, call.w_ih, call.w_hh, call.bias];
     args.extend(call.first);
     let (kind, steps, has_first) = (call.kind, call.steps.to_vec(), call.first.is_some());
     let (x, w_ih, w_hh) = (call.x.detach(), call.w_ih.detach(), call.w_hh.detach());
     with_backward("recurrence", &args, output, move |gradient| {
-        let (dgates, dw_hh) = backward(kind, &steps, &trace, &w_hh, gradient)?;
+        let gradient = gradient.pad_with_zeros(0, skip, 0)?;
+        let (dgates, dw_hh) = backward(kind, &steps, &trace, &w_hh, &gradient)?;
         let mut gradients = vec![
             Some(dgates.matmul(&w_ih)?),
             Some(dgates.t()?.matmul(&x)?),

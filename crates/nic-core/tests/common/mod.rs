@@ -24,11 +24,13 @@ struct GoldenFile {
 /// The shape of a golden decoder.
 pub fn golden_config(variant: &str) -> DecoderConfig {
     DecoderConfig {
-        cell: if variant == "rnn" { Cell::Rnn } else { Cell::Lstm },
+        cell: if variant.starts_with("rnn") { Cell::Rnn } else { Cell::Lstm },
         feature_dim: 12,
-        embed_dim: 8,
+        embed_dim: if variant == "lstm-tied" { 10 } else { 8 },
         hidden_dim: 10,
         vocab_size: 23,
+        num_layers: if variant.ends_with("-2") { 2 } else { 1 },
+        tie_embeddings: variant == "lstm-tied",
         lstm_bias: !matches!(variant, "lstm-plain" | "lstm-no-bias"),
         cell_tanh: !matches!(variant, "lstm-plain" | "lstm-no-tanh"),
     }

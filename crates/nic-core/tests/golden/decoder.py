@@ -3,7 +3,7 @@
     python decoder.py          # PyTorch 2, safetensors
 
 For each variant the initial weights, the gradients of the first batch and the losses of the first 50 batches under
-several optimisers, without dropout. The batches are taken in turn, again and again.
+several optimisers, without dropout; under `smoothed`, SGD with label smoothing. The batches are taken in turn, again and again.
 """
 
 import json
@@ -25,21 +25,26 @@ OPTIMIZERS = {
     "adam": lambda p: torch.optim.Adam(p, lr=0.01),
     "adamw": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1),
     "adam-clipped": lambda p: torch.optim.Adam(p, lr=0.01),
+    "smoothed": lambda p: torch.optim.SGD(p, lr=0.5),
 }
 CLIP = 0.25
+SMOOTHING = 0.1
 
 
 class Decoder(nn.Module):
-    def __init__(self, cell="lstm", bias=True, tanh=True):
+    def __init__(self, cell="lstm", bias=True, tanh=True, layers=1, tied=False):
         super().__init__()
         self.tanh = tanh
-        self.image = nn.Linear(D, E if cell == "lstm" else H)
-        self.embedding = nn.Embedding(V, E)
+        embed = H if tied else E
+        self.image = nn.Linear(D, embed if cell == "lstm" else H)
+        self.embedding = nn.Embedding(V, embed)
         if cell == "lstm":
-            self.lstm = nn.LSTM(E, H, batch_first=True, bias=bias)
+            self.lstm = nn.LSTM(embed, H, layers, batch_first=True, bias=bias)
         else:
-            self.rnn = nn.RNN(E, H, batch_first=True, nonlinearity="relu")
+            self.rnn = nn.RNN(embed, H, layers, batch_first=True, nonlinearity="relu")
         self.output = nn.Linear(H, V)
+        if tied:
+            self.output.weight = self.embedding.weight
 
     def forward(self, features, words):
         image, x = self.image(features), self.embedding(words)
@@ -50,12 +55,18 @@ class Decoder(nn.Module):
         return self.output(h[:, 1:])
 
     def relu_rnn(self, image, x):
-        r, h, out = self.rnn, torch.zeros(len(x), H), []
-        for t in range(x.shape[1]):
-            pre = F.linear(x[:, t], r.weight_ih_l0, r.bias_ih_l0) + F.linear(h, r.weight_hh_l0, r.bias_hh_l0)
-            h = torch.relu(pre + image if t == 0 else pre)
-            out.append(h)
-        return torch.stack(out, 1)
+        r = self.rnn
+        for layer in range(r.num_layers):
+            w_ih, w_hh, b_ih, b_hh = (
+                getattr(r, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            h, out = torch.zeros(len(x), H), []
+            for t in range(x.shape[1]):
+                pre = F.linear(x[:, t], w_ih, b_ih) + F.linear(h, w_hh, b_hh)
+                h = torch.relu(pre + image if t == 0 and layer == 0 else pre)
+                out.append(h)
+            x = torch.stack(out, 1)
+        return x
 
     def lstm_without_tanh(self, x):
         r, h, c, out = self.lstm, torch.zeros(len(x), H), torch.zeros(len(x), H), []
@@ -75,10 +86,13 @@ VARIANTS = {
     "lstm-no-bias": {"bias": False},
     "lstm-no-tanh": {"tanh": False},
     "rnn": {"cell": "rnn"},
+    "lstm-2": {"layers": 2},
+    "rnn-2": {"cell": "rnn", "layers": 2},
+    "lstm-tied": {"tied": True},
 }
 
 
-def loss_of(model, features, captions):
+def loss_of(model, features, captions, smoothing=0.0):
     longest = max(map(len, captions)) + 1
     words = torch.zeros(len(captions), longest, dtype=torch.long)
     targets = torch.full((len(captions), longest), IGNORE)
@@ -86,13 +100,14 @@ def loss_of(model, features, captions):
         n = len(caption) + 1
         words[row, :n] = torch.tensor([START] + caption)
         targets[row, :n] = torch.tensor(caption + [END])
-    return F.cross_entropy(model(features, words).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
+    logits = model(features, words).flatten(0, 1)
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORE, label_smoothing=smoothing)
 
 
 def train(model, optimizer, batches):
     optimizer_of, losses = OPTIMIZERS[optimizer](model.parameters()), []
     for step in range(STEPS):
-        loss = loss_of(model, *batches[step % len(batches)])
+        loss = loss_of(model, *batches[step % len(batches)], SMOOTHING if optimizer == "smoothed" else 0.0)
         optimizer_of.zero_grad()
         loss.backward()
         if optimizer == "adam-clipped":

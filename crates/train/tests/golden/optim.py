@@ -20,11 +20,22 @@ out = dict(start)
 for i, g in enumerate(gradients):
     out.update({f"gradient.{i}.{k}": v for k, v in g.items()})
 
+
+
+def spared(p):
+    """PyTorch's way to spare some weights the decay: groups."""
+    weight, bias = p
+    return [{"params": [weight], "weight_decay": 0.1}, {"params": [bias], "weight_decay": 0.0}]
+
+
 CASES = {
     "adam": lambda p: torch.optim.Adam(p, betas=(0.8, 0.95), eps=1e-6, foreach=False),
     "adam-decay": lambda p: torch.optim.Adam(p, weight_decay=0.1, foreach=False),
     "adamw": lambda p: torch.optim.AdamW(p, weight_decay=0.1, foreach=False),
     "sgd": lambda p: torch.optim.SGD(p, weight_decay=0.1, foreach=False),
+    "adam-spared": lambda p: torch.optim.Adam(spared(p), foreach=False),
+    "adamw-spared": lambda p: torch.optim.AdamW(spared(p), foreach=False),
+    "sgd-spared": lambda p: torch.optim.SGD(spared(p), foreach=False),
     "sgd-momentum": lambda p: torch.optim.SGD(p, momentum=0.9, weight_decay=0.1, foreach=False),
 }
 for case, make in CASES.items():
