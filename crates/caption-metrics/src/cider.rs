@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
 
-use crate::ngrams::{ORDERS, join, ngrams};
+use crate::ngrams::{Ngram, ORDERS, join, ngrams};
 use crate::{Corpus, Metric, Score, Sentence};
 
 /// The Gaussian's deviation, in bigrams.
@@ -61,7 +61,7 @@ pub struct DocumentFrequency {
 /// The n-grams of one length, numbered, with what is known of each.
 #[derive(Clone, Debug, Default)]
 struct Table {
-    ids: HashMap<u128, u32, FxBuildHasher>,
+    ids: HashMap<Ngram, u32, FxBuildHasher>,
     frequency: Vec<u32>,
 }
 
@@ -130,7 +130,7 @@ impl DocumentFrequency {
 /// ```
 #[derive(Clone, Debug)]
 pub struct CiderScorer {
-    tables: [HashMap<u128, u32, FxBuildHasher>; ORDERS],
+    tables: [HashMap<Ngram, u32, FxBuildHasher>; ORDERS],
     /// ln N - ln df of every numbered n-gram.
     idf: [Vec<f64>; ORDERS],
     /// ln N, that of n-grams without a number.

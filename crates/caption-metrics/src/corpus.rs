@@ -36,9 +36,14 @@ impl Corpus {
     /// # Errors
     /// [`Error::Pairing`] where the two are not of the same images; [`Error::Data`] where there is no image, or one
     /// has no reference or comes twice.
-    pub fn new<'a, F>(references: &'a References, results: &'a Results, tokenize: F) -> Result<Self>
+    pub fn new<'a, F, T>(
+        references: &'a References,
+        results: &'a Results,
+        tokenize: F,
+    ) -> Result<Self>
     where
-        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<T>> + Sync,
+        T: AsRef<str>,
     {
         check(references)?;
         let results = pair(references, results)?;
@@ -64,22 +69,24 @@ impl Corpus {
 
     /// Tokenises captions of another corpus into the same ids, image by image: for
     /// [`DocumentFrequency`](crate::DocumentFrequency) and [`Diversity`](crate::Diversity).
-    pub fn intern<'a, F>(&mut self, others: &'a References, tokenize: F) -> Vec<Vec<Sentence>>
+    pub fn intern<'a, F, T>(&mut self, others: &'a References, tokenize: F) -> Vec<Vec<Sentence>>
     where
-        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<T>> + Sync,
+        T: AsRef<str>,
     {
         read(&mut self.words, others, &tokenize).map(|(_, sentences)| sentences).collect()
     }
 }
 
 /// Each image's id and tokenised captions.
-fn read<'a, F>(
+fn read<'a, F, T>(
     words: &mut Words,
     references: &'a References,
     tokenize: &F,
-) -> impl Iterator<Item = (i64, Vec<Sentence>)> + use<'a, F>
+) -> impl Iterator<Item = (i64, Vec<Sentence>)> + use<'a, F, T>
 where
-    F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+    F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<T>> + Sync,
+    T: AsRef<str>,
 {
     let captions = references.images().iter().flat_map(|(_, captions)| captions);
     let captions: Vec<&str> = captions.map(String::as_str).collect();

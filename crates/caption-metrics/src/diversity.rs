@@ -6,7 +6,7 @@ use rustc_hash::FxBuildHasher;
 use serde::Serialize;
 
 use crate::Sentence;
-use crate::ngrams::ngrams;
+use crate::ngrams::{Ngram, ngrams};
 
 /// How varied captions are, by the measures of the literature; references play no part.
 ///
@@ -37,7 +37,7 @@ impl Diversity {
         let captions: Vec<&[u32]> = captions.into_iter().map(Sentence::words).collect();
         let distinct = |order| {
             let all = captions.iter().flat_map(|words| ngrams(words, order));
-            all.collect::<HashSet<u128, FxBuildHasher>>().len()
+            all.collect::<HashSet<Ngram, FxBuildHasher>>().len()
         };
         let in_training = training.map(|training| {
             let training: HashSet<&[u32], FxBuildHasher> =

@@ -32,12 +32,13 @@ pub fn rouge_l(candidate: &Sentence, references: &[Sentence]) -> f64 {
     let words = |sentence: &[u32]| sentence.len().max(1) as f64;
     let candidate = candidate.tokens();
     let (mut precision, mut recall) = (0.0_f64, 0.0_f64);
+    let mut row = Vec::new();
     for reference in references {
         let reference = reference.tokens();
         let common = if candidate.is_empty() && reference.is_empty() {
             1.0
         } else {
-            common_subsequence(candidate, reference) as f64
+            common_subsequence(candidate, reference, &mut row) as f64
         };
         precision = precision.max(common / words(candidate));
         recall = recall.max(common / words(reference));
@@ -48,10 +49,11 @@ pub fn rouge_l(candidate: &Sentence, references: &[Sentence]) -> f64 {
     (1.0 + BETA_SQUARED) * precision * recall / (recall + BETA_SQUARED * precision)
 }
 
-/// The length of the longest common subsequence.
-fn common_subsequence(a: &[u32], b: &[u32]) -> usize {
+/// The length of the longest common subsequence; `row` is room to work in.
+fn common_subsequence(a: &[u32], b: &[u32], row: &mut Vec<usize>) -> usize {
     // row[j] is that of the words of `a` so far and the first j of `b`
-    let mut row = vec![0; b.len() + 1];
+    row.clear();
+    row.resize(b.len() + 1, 0);
     for word in a {
         let mut diagonal = 0;
         for (j, other) in b.iter().enumerate() {
@@ -69,6 +71,7 @@ mod tests {
 
     #[test]
     fn finds_the_longest_common_subsequence() {
+        let mut row = Vec::new();
         for (a, b, expected) in [
             (&[1, 2, 3, 4, 5][..], &[2, 9, 4, 5, 1][..], 3),
             (&[1, 2, 1, 2], &[2, 1, 2, 1], 3),
@@ -76,8 +79,8 @@ mod tests {
             (&[], &[1], 0),
             (&[1, 2], &[3], 0),
         ] {
-            assert_eq!(common_subsequence(a, b), expected, "{a:?} {b:?}");
-            assert_eq!(common_subsequence(b, a), expected, "{b:?} {a:?}");
+            assert_eq!(common_subsequence(a, b, &mut row), expected, "{a:?} {b:?}");
+            assert_eq!(common_subsequence(b, a, &mut row), expected, "{b:?} {a:?}");
         }
     }
 

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustc_hash::FxBuildHasher;
 
 /// Captions that are read in one go: few enough to spread, and many enough that most words come again.
-const CHUNK: usize = 256;
+const CHUNK: usize = 1024;
 
 /// The words of a corpus, each with an id: 0, 1, 2 ... in the order in which they were first seen.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
-    ids: HashMap<Box<str>, u32, FxBuildHasher>,
-    words: Vec<Box<str>>,
+    ids: HashMap<Arc<str>, u32, FxBuildHasher>,
+    words: Vec<Arc<str>>,
     /// What whitespace divides some of them into.
     pieces: HashMap<u32, Box<[u32]>, FxBuildHasher>,
 }
@@ -45,8 +46,9 @@ impl Words {
             return id;
         }
         let id = self.words.len() as u32;
-        self.words.push(word.into());
-        self.ids.insert(word.into(), id);
+        let owned: Arc<str> = word.into();
+        self.words.push(owned.clone());
+        self.ids.insert(owned, id);
         if word.is_empty() || word.contains(is_space) {
             let pieces = word.split(is_space).filter(|piece| !piece.is_empty());
             let pieces = pieces.map(|piece| self.intern(piece)).collect();
@@ -68,9 +70,10 @@ impl Words {
     }
 
     /// Tokenises captions in parallel, part by part; the ids are those that one thread would give.
-    pub(crate) fn sentences<'a, F>(&mut self, captions: &[&'a str], tokenize: F) -> Vec<Sentence>
+    pub(crate) fn sentences<'a, F, T>(&mut self, captions: &[&'a str], tokenize: F) -> Vec<Sentence>
     where
-        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<String>> + Sync,
+        F: Fn(&[&'a str], Range<usize>) -> Vec<Vec<T>> + Sync,
+        T: AsRef<str>,
     {
         let chunks: Vec<(Self, Vec<Sentence>)> = (0..captions.len().div_ceil(CHUNK))
             .into_par_iter()

@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use caption_metrics::{Bleu, Cider, Corpus, Metric, References, Results, RougeL, Score};
+use caption_metrics::{Bleu, Cider, Corpus, Metric, References, Results, RougeL, Score, ptb};
 use proptest::prelude::*;
 
 /// An image's references and its candidate.
@@ -26,14 +26,17 @@ fn tokens(captions: &[&str], part: Range<usize>) -> Vec<Vec<String>> {
     captions[part].iter().map(tokens).collect()
 }
 
-fn corpus(images: &[Image]) -> Corpus {
+fn corpus(
+    images: &[Image],
+    tokenize: impl Fn(&[&str], Range<usize>) -> Vec<Vec<String>> + Sync,
+) -> Corpus {
     let ids = 0..images.len() as i64;
     let references = ids.clone().zip(images).map(|(id, image)| (id, image.0.clone())).collect();
     let mut results: Vec<_> = ids.zip(images).map(|(id, image)| (id, image.1.clone())).collect();
     results.reverse(); // they may come in any order
     let references = References::new("references", references);
     let results = Results::new("results", results);
-    Corpus::new(&references, &results, tokens).unwrap()
+    Corpus::new(&references, &results, tokenize).unwrap()
 }
 
 fn scores(corpus: &Corpus) -> Vec<Score> {
@@ -46,10 +49,53 @@ fn same(found: &[f64], expected: &[f64]) -> bool {
     found.len() == expected.len() && found.iter().zip(expected).all(|(f, e)| (f - e).abs() < 1e-9)
 }
 
+/// What the tokeniser takes for one thing at a caption's end, and for another where it knows what follows.
+fn line() -> impl Strategy<Value = String> {
+    let ends = vec![
+        "sign with a K.",
+        "No.",
+        "the '80",
+        "they're",
+        "U.S.",
+        "A",
+        "The",
+        "Mr.",
+        "<br>",
+        "5",
+        "",
+        " ",
+        "\u{a0}",
+        "\n",
+        "A dog",
+        "a",
+        "犬",
+    ];
+    prop_oneof![4 => prop::sample::select(ends).prop_map(String::from), 1 => any::<String>()]
+}
+
 proptest! {
     #[test]
+    fn captions_may_be_tokenised_in_parts(
+        lines in prop::collection::vec(line(), 0..20),
+        (from, to) in (0..20_usize, 0..20_usize),
+    ) {
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (from, to) = (from.min(lines.len()), to.min(lines.len()));
+        let part = from.min(to)..from.max(to);
+        prop_assert_eq!(ptb::tokenize_part(&lines, part.clone()), &ptb::tokenize_lines(&lines)[part]);
+    }
+
+    #[test]
+    fn any_text_goes_through_tokeniser_and_scores(images in images()) {
+        let ptb = |captions: &[&str], part: Range<usize>| ptb::tokenize_lines(captions)[part].to_vec();
+        for score in scores(&corpus(&images, ptb)) {
+            prop_assert!(score.images.iter().all(|score| score.is_finite()));
+        }
+    }
+
+    #[test]
     fn scores_are_in_range(images in images()) {
-        for score in scores(&corpus(&images)) {
+        for score in scores(&corpus(&images, tokens)) {
             let most = if score.name.starts_with("cider") { 10.0 } else { 1.0 };
             prop_assert_eq!(score.images.len(), images.len());
             for value in score.images.into_iter().chain([score.corpus]) {
@@ -60,7 +106,7 @@ proptest! {
 
     #[test]
     fn cider_d_is_at_most_cider(images in images()) {
-        let [cider_d, cider] = &Cider::default().score(&corpus(&images))[..] else { unreachable!() };
+        let [cider_d, cider] = &Cider::default().score(&corpus(&images, tokens))[..] else { unreachable!() };
         for (d, plain) in cider_d.images.iter().zip(&cider.images) {
             prop_assert!(*d <= plain + 1e-9);
         }
@@ -69,7 +115,7 @@ proptest! {
     #[test]
     fn the_order_of_images_does_not_matter(images in images()) {
         let reversed: Vec<_> = images.iter().rev().cloned().collect();
-        for (found, expected) in scores(&corpus(&reversed)).iter().zip(scores(&corpus(&images))) {
+        for (found, expected) in scores(&corpus(&reversed, tokens)).iter().zip(scores(&corpus(&images, tokens))) {
             prop_assert!(same(&[found.corpus], &[expected.corpus]));
             let found: Vec<_> = found.images.iter().rev().copied().collect();
             prop_assert!(same(&found, &expected.images));
@@ -82,7 +128,7 @@ proptest! {
             .iter()
             .map(|(references, candidate)| (references.iter().rev().cloned().collect(), candidate.clone()))
             .collect();
-        for (found, expected) in scores(&corpus(&reversed)).iter().zip(scores(&corpus(&images))) {
+        for (found, expected) in scores(&corpus(&reversed, tokens)).iter().zip(scores(&corpus(&images, tokens))) {
             prop_assert!(same(&found.images, &expected.images));
         }
     }
@@ -91,7 +137,7 @@ proptest! {
     fn a_caption_that_is_a_reference_scores_best(images in images()) {
         let copied: Vec<Image> =
             images.iter().map(|(references, _)| (references.clone(), references[0].clone())).collect();
-        let corpus = corpus(&copied);
+        let corpus = corpus(&copied, tokens);
         for (at, image) in corpus.images().iter().enumerate() {
             // as long as that many words, BLEU-n has n-grams to find
             for score in Bleu.score(&corpus).iter().take(image.candidate.words().len()) {

@@ -102,3 +102,18 @@ fn a_scorer_of_ids_gives_the_same() {
         }
     }
 }
+
+#[test]
+fn scores_are_the_same_bits_on_any_number_of_threads() {
+    let scores = |threads: usize, corpus: &Corpus| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let metrics: [&dyn Metric; 3] = [&Bleu, &RougeL, &Cider::default()];
+            metrics.map(|metric| metric.score(corpus))
+        })
+    };
+    for case in cases() {
+        let corpus = case.corpus();
+        assert_eq!(scores(1, &corpus), scores(3, &corpus), "{}", case.name);
+    }
+}

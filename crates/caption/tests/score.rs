@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -62,7 +63,7 @@ fn close(value: &Value, expected: f64) {
     assert!((found - expected).abs() < 1e-9, "{found}, expected {expected}");
 }
 
-/// The expected scores are pycocoevalcap's of these captions, its tokeniser run by Java.
+/// The expected scores, here and for METEOR, are pycocoevalcap's of these captions, tokenised by its jar.
 #[test]
 fn prints_scores_as_json_and_by_image() {
     let dir = tempfile::tempdir().unwrap();
@@ -143,6 +144,23 @@ fn prints_a_table_and_says_that_meteor_is_left_out() {
     assert_eq!(text(&output.stderr), "");
     let table = text(&output.stdout);
     assert!(table.starts_with("rouge_l ") && !table.contains("bleu"), "{table}");
+}
+
+#[test]
+fn scores_meteor_where_its_data_are() {
+    let Some(data) = std::env::var_os("NIC_METEOR_DATA").and_then(|data| data.into_string().ok())
+    else {
+        let test = "scores_meteor_where_its_data_are";
+        let _ = writeln!(io::stderr(), "{test}: skipped, as NIC_METEOR_DATA is not set");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_coco(dir);
+    write_results(dir, &[(3, "A dog runs on the wet beach!"), (7, "two cats")]);
+    let found = object(dir, &["--metrics", "meteor", "--meteor-data", &data]);
+    close(&found["meteor"], 0.354_650_329_111_703_4);
+    assert!(object(dir, &["--meteor-data", &data])["meteor"].is_number());
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod join;
 mod lexer;
 mod token;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 pub use join::join;
@@ -33,9 +34,10 @@ pub use join::join;
 /// assert_eq!(tokenize("A man's dog doesn't bark."), ["a", "man", "'s", "dog", "does", "n't", "bark"]);
 /// ```
 pub fn tokenize(caption: &str) -> Vec<String> {
-    let mut bytes = bytes(caption);
+    let mut bytes = Vec::new();
+    push_bytes(&mut bytes, caption);
     bytes.push(b'\n');
-    line(caption, &bytes)
+    line(caption, &bytes).into_iter().map(Cow::into_owned).collect()
 }
 
 /// The words of each caption in the file that coco-caption would make of them all.
@@ -46,17 +48,19 @@ pub fn tokenize(caption: &str) -> Vec<String> {
 /// begins with a digit. And nothing follows the last caption: if it ends in `they're`, its last two
 /// words are `they` and `re`.
 pub fn tokenize_lines<S: AsRef<str>>(captions: &[S]) -> Vec<Vec<String>> {
-    tokenize_part(captions, 0..captions.len())
+    let captions: Vec<&str> = captions.iter().map(AsRef::as_ref).collect();
+    let lines = tokenize_part(&captions, 0..captions.len()).into_iter();
+    lines.map(|line| line.into_iter().map(Cow::into_owned).collect()).collect()
 }
 
 /// What [`tokenize_lines`] makes of a part of the captions, which may be done apart from the others.
 ///
 /// # Panics
 /// Where there are not so many captions.
-pub fn tokenize_part<S: AsRef<str>>(captions: &[S], part: Range<usize>) -> Vec<Vec<String>> {
+pub fn tokenize_part<'a>(captions: &[&'a str], part: Range<usize>) -> Vec<Vec<Cow<'a, str>>> {
     // the grammar looks past blank captions at the next one, and at the end of its line
     let after = &captions[part.end..];
-    let next = after.iter().position(|caption| !caption.as_ref().trim().is_empty());
+    let next = after.iter().position(|caption| !caption.trim().is_empty());
     let seen = next.map_or(after.len(), |next| after.len().min(next + 2));
     let mut file = Vec::new();
     let mut starts = Vec::with_capacity(part.len() + seen);
@@ -65,26 +69,27 @@ pub fn tokenize_part<S: AsRef<str>>(captions: &[S], part: Range<usize>) -> Vec<V
             file.push(b'\n');
         }
         starts.push(file.len());
-        file.extend(bytes(caption.as_ref()));
+        push_bytes(&mut file, caption);
     }
     captions[part]
         .iter()
         .zip(starts)
-        .map(|(caption, start)| line(caption.as_ref(), &file[start..]))
+        .map(|(caption, start)| line(caption, &file[start..]))
         .collect()
 }
 
-/// The bytes that the grammar reads a caption as. A line end within it is a space.
-fn bytes(caption: &str) -> Vec<u8> {
+/// Adds the bytes that the grammar reads a caption as. A line end within it is a space.
+fn push_bytes(file: &mut Vec<u8>, caption: &str) {
     if caption.is_ascii() {
-        return caption.bytes().map(|ascii| chars::byte(ascii.into())).collect();
+        file.extend(caption.bytes().map(|ascii| chars::byte(ascii.into())));
+    } else {
+        file.extend(caption.encode_utf16().map(chars::byte));
     }
-    caption.encode_utf16().map(chars::byte).collect()
 }
 
 /// The words of a caption, which is what `bytes` begin with.
-fn line(caption: &str, bytes: &[u8]) -> Vec<String> {
-    let mut words = Vec::new();
+fn line<'a>(caption: &'a str, bytes: &[u8]) -> Vec<Cow<'a, str>> {
+    let mut words = Vec::with_capacity(caption.len() / 4);
     let mut rest = caption;
     let mut is_last_kept = false;
     lexer::lex(bytes, |length, form| {
@@ -99,11 +104,10 @@ fn line(caption: &str, bytes: &[u8]) -> Vec<String> {
         !rest.is_empty()
     });
     // coco-caption strips the lines that the jar prints; an address can end in a no-break space
-    if let Some(word) = words.last_mut().filter(|_| is_last_kept) {
-        word.truncate(
-            word.trim_end_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
-                .len(),
-        );
+    let is_space = |c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c);
+    if let Some(word) = words.last_mut().filter(|_| is_last_kept).filter(|w| w.ends_with(is_space))
+    {
+        *word = Cow::Owned(word.trim_end_matches(is_space).to_owned());
     }
     words
 }

@@ -1,5 +1,7 @@
 //! A token as it is written.
 
+use std::borrow::Cow;
+
 use super::chars::is_line_end;
 
 /// How the characters of a token become its text, which is in lower case always.
@@ -24,18 +26,22 @@ pub(super) enum Form {
 }
 
 /// The token that `text` is written as, if any.
-pub(super) fn write(text: &str, form: Form) -> Option<String> {
+pub(super) fn write(text: &str, form: Form) -> Option<Cow<'_, str>> {
+    let owned = |text: String| Cow::Owned(lowercase(&text).into_owned());
     Some(match form {
         Form::Plain => lowercase(text),
         Form::Word if text.contains(['\u{ad}', '&']) => {
-            lowercase(&text.replace('\u{ad}', "")).replace("&amp;", "&")
+            Cow::Owned(lowercase(&text.replace('\u{ad}', "")).replace("&amp;", "&"))
         }
         Form::Word => lowercase(text),
-        Form::Quotes => lowercase(&ascii_quotes(text)),
-        Form::Solid => lowercase(&solid(text)),
-        Form::SolidBrackets => lowercase(&solid(text)).replace('(', "-lrb-").replace(')', "-rrb-"),
-        Form::Fraction => fraction(text).to_owned(),
-        Form::Is(token) => token.to_owned(),
+        Form::Quotes => owned(ascii_quotes(text)),
+        Form::Solid => owned(solid(text)),
+        Form::SolidBrackets => {
+            let text = lowercase(&solid(text)).replace('(', "-lrb-");
+            Cow::Owned(text.replace(')', "-rrb-"))
+        }
+        Form::Fraction => Cow::Borrowed(fraction(text)),
+        Form::Is(token) => Cow::Borrowed(token),
         Form::Nothing => return None,
     })
 }
@@ -50,13 +56,17 @@ pub(super) fn is_dropped(token: &str) -> bool {
 }
 
 /// Java's lower case.
-fn lowercase(text: &str) -> String {
+fn lowercase(text: &str) -> Cow<'_, str> {
     if text.is_ascii() {
-        text.to_ascii_lowercase()
+        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text) // as most words stand
+        }
     } else if text.contains('Σ') {
-        lowercase_sigma(text)
+        Cow::Owned(lowercase_sigma(text))
     } else {
-        text.to_lowercase()
+        Cow::Owned(text.to_lowercase())
     }
 }
 
