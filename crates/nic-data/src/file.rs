@@ -8,7 +8,16 @@ use std::path::Path;
 use crate::Result;
 
 /// Writes `NAME.tmp`, waits until it is on the disk and renames it to `path`; on an error nothing is left behind.
+/// A device or pipe, `/dev/stdout` say, is written to where it stands.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        let write = || {
+            let mut writer = BufWriter::new(File::options().write(true).open(path)?);
+            fill(&mut writer)?;
+            writer.flush()
+        };
+        return write().map_err(|error| nic_core::Error::io(path)(error).into());
+    }
     let mut temporary = OsString::from(path);
     temporary.push(".tmp");
     let temporary = Path::new(&temporary);
@@ -33,6 +42,16 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_written_to_and_not_replaced() {
+        let full = Path::new("/dev/full");
+        let error = write_whole(full, |file| file.write_all(b"text")).unwrap_err();
+        assert_eq!(error.to_string(), "/dev/full: No space left on device (os error 28)");
+        assert!(!fs::metadata(full).unwrap().is_file());
+        write_whole(Path::new("/dev/null"), |file| file.write_all(b"text")).unwrap();
+    }
 
     #[test]
     fn replaces_what_was_there() {

@@ -112,7 +112,7 @@ mod tests {
             "a small red circle is to the left of a large blue square",
             "There is a blue square right of a red circle.",
             "an orange star is below a red circle and left of a blue square",
-            "above a little orange star is a red circle",
+            "above a little orange star there is a red circle",
             "three shapes a big blue square a red circle and a small orange star",
             "a red circle and an orange star",
         ] {

@@ -64,9 +64,9 @@ fn captions_that_do_not_fit_the_dataset_are_refused() -> Outcome {
     let twice = [rows.as_slice(), &rows[..1]].concat();
     for (text, expected) in [
         ("[".into(), "EOF while parsing a list at line 1 column 1"),
-        (serde_json::to_string(&rows[1..])?, "1 test images have no caption (the first: 1650)"),
+        (serde_json::to_string(&rows[1..])?, "1 test images have no caption (the first: 3150)"),
         (serde_json::to_string(&other)?, "image_id 0 is not in the test split"),
-        (serde_json::to_string(&twice)?, "image_id 1650 has two captions, expected one"),
+        (serde_json::to_string(&twice)?, "image_id 3150 has two captions, expected one"),
     ] {
         fs::write(&results, text)?;
         let output = report(&results, &dir.path().join("captions.png"))?;
