@@ -40,7 +40,7 @@ bench *args:
 
 # Turn by turn with PyTorch in one run; needs Python with torch and safetensors
 bench-peers *args:
-    cargo build --release --package train
+    cargo build --release --workspace
     python3 benches/peers/train.py target/release/train "$@"
 
 # Format, lints and documentation, as CI has them

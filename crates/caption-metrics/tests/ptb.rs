@@ -1,7 +1,7 @@
 //! The tokeniser against the one it equals: CoreNLP's, run by pycocoevalcap (see `golden/ptb.py`).
-#![allow(clippy::unwrap_used, clippy::print_stdout)] // as in tests themselves
+#![allow(clippy::unwrap_used)] // as in tests themselves
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path};
 
 use caption_metrics::ptb::{join, tokenize, tokenize_lines};
 use proptest::prelude::*;
@@ -175,7 +175,10 @@ fn read_captions(path: &Path) -> Vec<String> {
 #[test]
 fn agrees_on_real_captions() {
     let Some(data) = std::env::var_os("NIC_TEST_DATA") else {
-        println!("skipped: NIC_TEST_DATA is not set");
+        let _ = writeln!(
+            std::io::stderr(),
+            "agrees_on_real_captions: skipped, as NIC_TEST_DATA is not set"
+        );
         return;
     };
     for (path, digest) in golden().corpora {

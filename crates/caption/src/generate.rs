@@ -39,6 +39,9 @@ struct Row {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let search = args.model.search(1, None)?;
+    if let Some(dir) = args.out.parent() {
+        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
+    }
     let dataset = Dataset::open(&args.dataset)?;
     let features = Features::open(&args.features)?;
     let captioner = args.model.load()?;
@@ -67,9 +70,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     let rate = rows.len() as f64 / start.elapsed().as_secs_f64();
-    if let Some(dir) = args.out.parent() {
-        std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    }
     write_whole(&args.out, |file| Ok(serde_json::to_writer(file, &rows)?))?;
     eprintln!("{} captions in {} ({rate:.1} captions/s)", rows.len(), args.out.display());
     let missing = records.len() - rows.len();
@@ -100,7 +100,8 @@ fn check_fit(captioner: &Captioner, features: &Features, args: &Args) -> Result<
     if let (Some(found), Some(expected)) = (features.encoder(), captioner.encoder_spec()) {
         let differences = found.differences(expected);
         if !differences.is_empty() {
-            return mismatch("the encoder", differences.join("; "), "the same".into());
+            let found = format!("another ({})", differences.join("; "));
+            return mismatch("the encoder", found, "the same".into());
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `caption photo.jpg ...` and `caption generate ...`.
+//! `caption photo.jpg ...`, `caption generate ...` and `caption score ...`.
 
 use std::process::ExitCode;
 

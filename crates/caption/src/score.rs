@@ -11,20 +11,20 @@ use caption_metrics::{
 };
 use clap::ValueEnum;
 use nic_core::Error;
-use nic_data::{Split, write_whole};
+use nic_data::{Dataset, Split, write_whole};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::error::Result;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What people wrote: COCO's captions_*.json, or one of Karpathy's dataset_*.json.
+    /// What people wrote: a dataset's descriptor (.toml), COCO's captions_*.json, or one of Karpathy's dataset_*.json.
     #[arg(long)]
     references: PathBuf,
     /// What to score: [{"image_id", "caption"}, ...].
     #[arg(long)]
     results: PathBuf,
-    /// Which images of one of Karpathy's files were captioned [default: test].
+    /// Which images of a dataset, or of one of Karpathy's files, were captioned [default: test].
     #[arg(long)]
     split: Option<Split>,
     /// Only these; without the option all, METEOR where its data are.
@@ -33,8 +33,8 @@ pub(crate) struct Args {
     /// METEOR's jar and data/paraphrase-en.gz, as in site-packages/pycocoevalcap/meteor.
     #[arg(long, value_name = "DIR")]
     meteor_data: Option<PathBuf>,
-    /// Captions that CIDEr counts document frequencies in, instead of the references; of one of Karpathy's files those
-    /// of the training split.
+    /// Captions that CIDEr counts document frequencies in, instead of the references; of a dataset, or of one of
+    /// Karpathy's files, those of the training split.
     #[arg(long, value_name = "FILE")]
     frequencies: Option<PathBuf>,
     /// The captions of the training set, for the share of results that stand in it; as for --frequencies.
@@ -63,10 +63,7 @@ enum Choice {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let meteor = meteor(args)?;
-    let mut references = References::read(&args.references)?;
-    if references.has_splits() || args.split.is_some() {
-        references = references.split(&args.split.unwrap_or(Split::Test).to_string())?;
-    }
+    let references = read(&args.references, args.split, Split::Test)?;
     let results = Results::read(&args.results)?;
     let mut corpus = Corpus::new(&references, &results, ptb::tokenize_part)?;
     let frequencies = match &args.frequencies {
@@ -131,13 +128,24 @@ fn meteor(args: &Args) -> Result<Option<Meteor>> {
     Ok(None)
 }
 
-/// Captions of another corpus: all of COCO's files, the training split of Karpathy's.
+/// Captions of another corpus: all of COCO's files, the training split of others.
 fn others(corpus: &mut Corpus, path: &Path) -> Result<Vec<Vec<Sentence>>> {
-    let mut captions = References::read(path)?;
-    if captions.has_splits() {
-        captions = captions.split("train")?;
+    Ok(corpus.intern(&read(path, None, Split::Train)?, ptb::tokenize_part))
+}
+
+/// Captions of the split asked for, or of `usual` where the file has splits.
+fn read(path: &Path, split: Option<Split>, usual: Split) -> Result<References> {
+    if path.extension().is_some_and(|extension| extension == "toml") {
+        let dataset = Dataset::open(path)?;
+        let records = dataset.split(split.unwrap_or(usual))?;
+        let images = records.iter().map(|record| (record.id, record.captions.clone()));
+        return Ok(References::new(path.display().to_string(), images.collect()));
     }
-    Ok(corpus.intern(&captions, ptb::tokenize_part))
+    let references = References::read(path)?;
+    match (split, references.has_splits()) {
+        (None, false) => Ok(references),
+        (split, _) => Ok(references.split(&split.unwrap_or(usual).to_string())?),
+    }
 }
 
 /// Writes a line an image, in the references' order.

@@ -7,7 +7,8 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor};
 use nic_core::{
-    Cell, Checkpoint, DecoderConfig, EncoderSpec, Location, Preprocess, Tokenizer, Vocab,
+    BeamSearch, Captioner, Cell, Checkpoint, DecoderConfig, EncoderSpec, Location, Preprocess,
+    Tokenizer, Vocab,
 };
 use nic_data::{ShardHeader, write_shard};
 use rand_chacha::ChaCha8Rng;
@@ -99,6 +100,27 @@ fn captions_photographs() {
         .collect();
     assert_eq!(log_probs.len(), 3);
     assert!(log_probs.is_sorted_by(|a, b| a >= b), "{log_probs:?}");
+}
+
+#[test]
+fn a_file_its_bytes_and_its_features_are_captioned_alike() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    checkpoint(&dir.join("best"), Some(spec()), spec().dim);
+    photo(dir);
+    let captioner = Captioner::load(dir.join("best")).unwrap();
+    let (file, how) = (dir.join("photo.png"), BeamSearch::new(3));
+    let captions = captioner.caption_file(&file, &how).unwrap();
+    assert_eq!(captions.len(), 3);
+
+    let bytes = std::fs::read(&file).unwrap();
+    assert_eq!(captioner.caption_bytes(&bytes, &how).unwrap(), captions);
+
+    let features = captioner.encode(&[captioner.crop_file(&file).unwrap()]).unwrap();
+    let mut features: Vec<f32> = features.flatten_all().unwrap().to_vec1().unwrap();
+    assert_eq!(captioner.caption_features(&features, &how).unwrap(), captions);
+    features.fill(0.0);
+    assert_ne!(captioner.caption_features(&features, &how).unwrap(), captions);
 }
 
 #[test]

@@ -43,6 +43,35 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// A dataset's descriptor stands for its captions, in whatever format they are.
+#[test]
+fn a_dataset_gives_the_scores_of_its_captions() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_coco(dir);
+    write_results(dir, &[(3, "A dog runs on the wet beach!"), (7, "two cats")]);
+    let dataset = r#"
+        name = "d"
+        format = "coco"
+        splits.val = ["captions.json"]
+    "#;
+    std::fs::write(dir.join("d.toml"), dataset).unwrap();
+    let run = |references, split| {
+        Command::new(env!("CARGO_BIN_EXE_caption"))
+            .current_dir(dir)
+            .args(["score", "--json", "--results", "results.json", "--references", references])
+            .args(split)
+            .output()
+            .unwrap()
+    };
+    let by_dataset = run("d.toml", &["--split", "val"][..]);
+    assert_eq!(text(&by_dataset.stdout), text(&run("captions.json", &[]).stdout));
+    assert!(by_dataset.status.success());
+    let without = run("d.toml", &[]);
+    assert_eq!(without.status.code(), Some(2));
+    assert!(text(&without.stderr).contains("test"), "{}", text(&without.stderr));
+}
+
 /// The JSON object on stdout.
 fn object(dir: &Path, options: &[&str]) -> Value {
     let output = score(dir, &[options, &["--json"]].concat());

@@ -67,7 +67,7 @@ fn generated_images() {
 
 #[test]
 fn photographs() {
-    let Some(data) = test_data() else { return };
+    let Some(data) = test_data("photographs") else { return };
     let data = data.join("coco-mini");
     let fixture = Fixture::new(0, 0);
     let [train, val] = ["train2017", "val2017"].map(|split| -> Images {
@@ -86,7 +86,7 @@ fn photographs() {
 
 #[test]
 fn odd_images_are_read_or_named() {
-    let Some(data) = test_data() else { return };
+    let Some(data) = test_data("odd_images_are_read_or_named") else { return };
     for (kind, count, most) in [("valid", 61, 10), ("corrupt", 108, 108)] {
         let fixture = Fixture::new(0, 0);
         let directory = data.join("odd-images").join(kind);

@@ -197,7 +197,7 @@ impl Captioner {
             Err(Error::Mismatch {
                 place: weights.to_string(),
                 what: "the encoder".into(),
-                found: differences.join("; "),
+                found: format!("another ({})", differences.join("; ")),
                 expected: format!("that of {}", self.place),
             })
         }
@@ -258,7 +258,10 @@ impl Member {
             (None, None) => Ok(()),
             (Some(found), Some(expected)) => match found.differences(expected).as_slice() {
                 [] => Ok(()),
-                differences => mismatch("the encoder", differences.join("; "), "the same".into()),
+                differences => {
+                    let found = format!("another ({})", differences.join("; "));
+                    mismatch("the encoder", found, "the same".into())
+                }
             },
             (found, expected) => {
                 let known = |spec: &Option<EncoderSpec>| {

@@ -213,6 +213,8 @@ fn a_beam_gives_what_there_is() {
 fn senseless_settings_are_errors() {
     let message = |search: BeamSearch| search.check().unwrap_err().to_string();
     assert!(message(BeamSearch::new(0)).contains("width is 0"));
+    assert!(message(BeamSearch::new(usize::MAX)).contains("expected 1 to 1000"));
+    assert!(message(BeamSearch::new(1).rules(up_to(100_000))).contains("expected 1 to 1000"));
     assert!(message(BeamSearch::new(2).best(0)).contains("sentences is 0"));
     assert!(message(BeamSearch::new(2).best(3)).contains("3, expected at most 2"));
     assert!(message(BeamSearch::new(2).groups(0, 0.0)).contains("groups is 0"));

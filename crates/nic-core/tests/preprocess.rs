@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, IndexOp};
@@ -17,10 +18,10 @@ fn sized(resize: usize, crop: usize) -> Preprocess {
 }
 
 /// The folder of real photographs and odd images; none, said plainly, where there is none.
-fn real_data() -> Option<PathBuf> {
+fn real_data(test: &str) -> Option<PathBuf> {
     let dir = std::env::var_os("NIC_TEST_DATA").map(PathBuf::from);
     if dir.is_none() {
-        eprintln!("SKIPPED: NIC_TEST_DATA is not set");
+        let _ = writeln!(std::io::stderr(), "{test}: skipped, as NIC_TEST_DATA is not set");
     }
     dir
 }
@@ -166,7 +167,7 @@ fn real_odd_images_are_read_as_pillow_reads_them() {
     }
     // 16-bit grey: Pillow clips at 255. Composed animations: transparent is black. A frame smaller than its canvas.
     const UNLIKE: [&str; 3] = ["16bpc-basi0g16.png", "anim.webp", "issue_1455_oversized.gif"];
-    let Some(data) = real_data() else { return };
+    let Some(data) = real_data("real_odd_images_are_read_as_pillow_reads_them") else { return };
     let text = std::fs::read(golden("odd.json")).unwrap();
     let expected: BTreeMap<String, Facts> = serde_json::from_slice(&text).unwrap();
     assert_eq!(expected.len(), 61);
@@ -192,7 +193,7 @@ fn real_odd_images_are_read_as_pillow_reads_them() {
 
 #[test]
 fn corrupt_images_are_read_or_named_and_never_panic() {
-    let Some(data) = real_data() else { return };
+    let Some(data) = real_data("corrupt_images_are_read_or_named_and_never_panic") else { return };
     let files = files(&data.join("odd-images/corrupt"));
     assert_eq!(files.len(), 108);
     let mut read = Vec::new();
@@ -215,7 +216,7 @@ fn corrupt_images_are_read_or_named_and_never_panic() {
 
 #[test]
 fn truncated_photographs_are_refused() {
-    let Some(data) = real_data() else { return };
+    let Some(data) = real_data("truncated_photographs_are_refused") else { return };
     for file in files(&data.join("coco-mini/images/val2017")).iter().step_by(16) {
         let whole = std::fs::read(file).unwrap();
         assert!(Preprocess::default().crop(&whole).is_ok(), "{file:?}");

@@ -30,7 +30,7 @@ fn karpathys_words() {
 
 #[test]
 fn karpathys_words_of_real_captions() {
-    let Some(images) = karpathy() else { return };
+    let Some(images) = karpathy("karpathys_words_of_real_captions") else { return };
     let mut captions = 0;
     for sentence in images.iter().flat_map(|image| &image.sentences) {
         assert_eq!(

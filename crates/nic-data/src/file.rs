@@ -8,8 +8,10 @@ use std::path::Path;
 use crate::Result;
 
 /// Writes `NAME.tmp`, waits until it is on the disk and renames it to `path`; on an error nothing is left behind.
-/// A device or pipe, `/dev/stdout` say, is written to where it stands.
+/// A link is followed; a device or pipe, `/dev/stdout` say, is written to where it stands.
 pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let target = fs::canonicalize(path);
+    let path = target.as_deref().unwrap_or(path); // what is not there yet is no link
     if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
         let write = || {
             let mut writer = BufWriter::new(File::options().write(true).open(path)?);
@@ -42,6 +44,18 @@ pub fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let [target, link] = ["target", "link"].map(|name| dir.path().join(name));
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        write_whole(&link, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
 
     #[cfg(target_os = "linux")]
     #[test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use nic_core::DeviceChoice;
-use train::config::Metric;
+use train::config::{Metric, ScheduleKind};
 use train::{Config, Error, Outcome, Result, Trainer, interrupt};
 
 /// Train the caption decoder on cached features.
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode> {
     let config = Config::load(&args.config, &args.set)?;
-    let metric = config.eval.metric;
+    let (metric, schedule) = (config.eval.metric, config.train.schedule);
     let (device, which) = args.device.open()?;
     eprintln!("training on {which}");
     let stop = interrupt::watch()?;
@@ -51,10 +51,12 @@ fn run(args: &Args) -> Result<ExitCode> {
         }
         Outcome::AlreadyFinished => {
             let (epochs, more) = (progress.epoch, trainer.out_of_patience());
-            let key = if more { "eval.patience" } else { "train.epochs" };
-            eprintln!(
-                "nothing to do: the run has its {epochs} epochs; a higher {key} continues it"
-            );
+            let hint = match (more, schedule) {
+                (true, _) => "; a higher eval.patience continues it",
+                (false, ScheduleKind::Cosine) => "", // its rate has come to its end
+                (false, _) => "; a higher train.epochs continues it",
+            };
+            eprintln!("nothing to do: the run has its {epochs} epochs{hint}");
         }
         Outcome::Finished => {}
     }

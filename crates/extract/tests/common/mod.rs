@@ -274,10 +274,10 @@ pub fn picture(seed: u64) -> RgbImage {
 }
 
 /// Other people's images for tests, where there are any.
-pub fn test_data() -> Option<PathBuf> {
+pub fn test_data(test: &str) -> Option<PathBuf> {
     let data = std::env::var_os("NIC_TEST_DATA").map(PathBuf::from);
     if data.is_none() {
-        eprintln!("SKIPPED: NIC_TEST_DATA does not name a directory of test images");
+        let _ = writeln!(std::io::stderr(), "{test}: skipped, as NIC_TEST_DATA is not set");
     }
     data
 }

@@ -52,9 +52,12 @@ pub trait Generate {
     }
 }
 
-fn at_least_one(key: &str, value: usize) -> Result<()> {
+/// What asks for more words or sentences than anyone reads would rather have run out of memory than ended.
+const MOST: usize = 1000;
+
+fn in_range(key: &str, value: usize) -> Result<()> {
     match value {
-        0 => Err(Error::Usage(format!("{key} is 0, expected at least 1"))),
-        _ => Ok(()),
+        1..=MOST => Ok(()),
+        _ => Err(Error::Usage(format!("{key} is {value}, expected 1 to {MOST}"))),
     }
 }

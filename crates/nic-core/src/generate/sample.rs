@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::sentences::{Rows, Sentences};
-use super::{Generate, Hypothesis, Rules, at_least_one};
+use super::{Generate, Hypothesis, Rules, in_range};
 use crate::{Decoder, Error, Result, Vocab};
 
 /// Words drawn at random, in the order temperature, `top_k`, `top_p`.
@@ -87,7 +87,7 @@ impl Sample {
 
 impl Generate for Sample {
     fn check(&self) -> Result<()> {
-        at_least_one("the number of sentences", self.count)?;
+        in_range("the number of sentences", self.count)?;
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return Err(Error::Usage(format!(
                 "the temperature is {}, expected at least 0",
@@ -97,8 +97,8 @@ impl Generate for Sample {
         if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
             return Err(Error::Usage(format!("top-p is {p}, expected above 0 and at most 1")));
         }
-        if let Some(k) = self.top_k {
-            at_least_one("top-k", k)?;
+        if self.top_k == Some(0) {
+            return Err(Error::Usage("top-k is 0, expected at least 1".into()));
         }
         self.rules.check()
     }

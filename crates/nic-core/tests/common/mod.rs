@@ -4,6 +4,7 @@
 pub mod toy;
 
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -106,13 +107,13 @@ pub struct Sentence {
 }
 
 /// Flickr8k's captions; none, and a word on it, where `NIC_TEST_DATA` does not say where real data is.
-pub fn karpathy() -> Option<Vec<Image>> {
+pub fn karpathy(test: &str) -> Option<Vec<Image>> {
     #[derive(Deserialize)]
     struct File {
         images: Vec<Image>,
     }
     let Some(data) = std::env::var_os("NIC_TEST_DATA") else {
-        eprintln!("SKIPPED: set NIC_TEST_DATA to test with real captions");
+        let _ = writeln!(std::io::stderr(), "{test}: skipped, as NIC_TEST_DATA is not set");
         return None;
     };
     let path = Path::new(&data).join("flickr8k/dataset_flickr8k_trainval.json");

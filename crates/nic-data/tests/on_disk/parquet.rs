@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use nic_data::{Dataset, Split};
 
-use crate::{Files, golden, records};
+use crate::{Files, golden, hex, records};
 
 /// Id, captions, image.
 type Row = (i64, Vec<String>, Option<String>);
@@ -20,10 +20,6 @@ fn open(file: &str, columns: &str) -> Dataset {
         path.display()
     );
     Files::new(&[]).open(&text).unwrap()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// That the dataset is `expected`, its images read in one go, in leaps and backwards.

@@ -1,9 +1,9 @@
 """Times `caption score` against pycocoevalcap, turn by turn, and compares their scores.
 
     pip install pycocoevalcap==1.2
-    python3 peer.py captions_val2017.json CAPTION [ROUNDS]
+    python3 benches/peers/score.py captions_val2017.json target/release/caption [ROUNDS]
 
-CAPTION is the program. Every image's candidate is the first caption of the next image, and all its own captions are
+Every image's candidate is the first caption of the next image, and all its own captions are
 its references. pycocoevalcap is timed from the captions as Python has them to the scores: its tokeniser (with Java's
 start), BLEU, ROUGE-L and CIDEr-D. `caption score` is timed as a process, reading the two files included.
 """
