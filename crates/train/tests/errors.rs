@@ -286,7 +286,7 @@ fn a_start_that_does_not_fit_is_refused() {
             vec!["train.init=ptb/best"],
             "ptb/best/vocab.json: tokenizer is ptb, expected karpathy, as the training split of data.dataset has it",
         ),
-        (vec![init, "data.min_count=15"], "start/best/vocab.json: the number of words is "),
+        (vec![init, "data.min_count=18"], "start/best/vocab.json: the number of words is "),
         (
             vec![init, "model.hidden_dim=16"],
             "start/best/config.json: decoder.hidden_dim is 12, expected 16, as [model] and data.features have it",
@@ -303,10 +303,10 @@ fn a_start_that_does_not_fit_is_refused() {
     // as many words, but others
     world.done(&[init, "train.epochs=1"]);
     let json = fs::read_to_string(world.path("tiny.json")).unwrap();
-    fs::write(world.path("tiny.json"), json.replace("dog", "hog")).unwrap();
+    fs::write(world.path("tiny.json"), json.replace("dog", "doe")).unwrap();
     let error = world.refused(&[init, "output.dir=other"]);
     let expected = "start/best/vocab.json: words[";
-    assert!(error.contains(expected) && error.contains("is \"dog\", expected \"hog\""), "{error}");
+    assert!(error.contains(expected) && error.contains("is \"dog\", expected \"doe\""), "{error}");
     fs::write(world.path("tiny.json"), json).unwrap();
     // a run goes on from the start that it had
     world.done(&["train.epochs=2", "output.dir=start"]);
