@@ -41,7 +41,7 @@ pub struct Progress {
 pub struct State {
     /// [`crate::corpus::Corpus::sha256`].
     pub captions_sha256: String,
-    /// [`Start::sha256`].
+    /// SHA-256 over the weights of `train.init`, in hexadecimal; none without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_sha256: Option<String>,
     /// How far.
