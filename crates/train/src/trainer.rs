@@ -10,7 +10,6 @@ use candle_core::{DType, Device, Var};
 use candle_nn::VarBuilder;
 use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Rules, Training};
 use nic_data::Features;
-
 use rand::RngCore;
 
 use crate::config::{Config, Metric, Objective};

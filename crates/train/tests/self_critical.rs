@@ -165,6 +165,11 @@ fn the_gradient_is_that_of_the_expected_reward() {
             self_critical.draw(&toy.decoder, &toy.features, &IMAGES, 1, &Device::Cpu).unwrap();
         let captions = drawn.captions.len();
         let loss = drawn.loss(&toy.decoder, &toy.features, 0..captions, &Device::Cpu).unwrap();
+        let [whole, first, rest] = [0..captions, 0..7, 7..captions].map(|numbers| {
+            let loss = drawn.loss(&toy.decoder, &toy.features, numbers, &Device::Cpu).unwrap();
+            loss.to_scalar::<f32>().unwrap()
+        });
+        assert!((first + rest - whole).abs() < 1e-5, "{first} and {rest} are not {whole}");
         // the loss is a mean over words, the expected reward one over captions
         let scale = -(drawn.words() as f64) / captions as f64;
         let found = (loss * scale).unwrap().backward().unwrap();
