@@ -14,7 +14,8 @@ const BLOCK: usize = 256;
 
 /// The mean over the rows of the cross entropy of softmax(hidden weight^T + bias) and the target, a share `smoothing`
 /// of which is spread over all V words: `hidden [N, H]`, `weight [V, H]`, `bias [V]`, `targets [N]` below V. PyTorch's
-/// `F.cross_entropy(F.linear(hidden, weight, bias), targets, label_smoothing=smoothing)`.
+/// `F.cross_entropy(F.linear(hidden, weight, bias), targets, label_smoothing=smoothing)`. With `shares [N]`, instead of
+/// the mean the rows' sum, each times its share: `(F.cross_entropy(..., reduction="none") * shares).sum()`.
 ///
 /// Where gradients will be wanted they are computed at once, while a block's logits are at hand.
 pub(crate) fn cross_entropy(
@@ -23,17 +24,15 @@ pub(crate) fn cross_entropy(
     bias: &Tensor,
     targets: &Tensor,
     smoothing: f32,
+    shares: Option<&[f32]>,
 ) -> Result<Tensor> {
     if !is_cpu_f32(hidden) {
-        let log_probs = candle_nn::ops::log_softmax(&linear(hidden, weight, bias)?, D::Minus1)?;
-        let right = log_probs.gather(&targets.unsqueeze(1)?, 1)?.mean_all()?;
-        let smoothing = f64::from(smoothing);
-        return ((right * (1.0 - smoothing))? + (log_probs.mean_all()? * smoothing)?)?.neg();
+        return by_tensors(hidden, weight, bias, targets, smoothing, shares);
     }
     let targets = targets.to_dtype(DType::U32)?.to_vec1::<u32>()?;
     let wanted = [hidden, weight, bias].iter().any(|tensor| tensor.track_op());
     let (loss, gradients) = with_slices([hidden, weight, bias], |[hidden, weight, bias]| {
-        Ok(blocks(hidden, weight, bias, &targets, smoothing, wanted))
+        Ok(blocks(hidden, weight, bias, &targets, smoothing, shares, wanted))
     })?;
     let Some([dhidden, dweight, dbias]) = gradients else {
         return Tensor::new(loss, &Device::Cpu);
@@ -54,6 +53,28 @@ pub(crate) fn cross_entropy(
     })
 }
 
+/// [`cross_entropy`] wherever the tensors are.
+fn by_tensors(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &Tensor,
+    smoothing: f32,
+    shares: Option<&[f32]>,
+) -> Result<Tensor> {
+    let log_probs = candle_nn::ops::log_softmax(&linear(hidden, weight, bias)?, D::Minus1)?;
+    let right = log_probs.gather(&targets.unsqueeze(1)?, 1)?.squeeze(1)?;
+    let smoothing = f64::from(smoothing);
+    let expected = ((right * (1.0 - smoothing))? + (log_probs.mean(D::Minus1)? * smoothing)?)?;
+    match shares {
+        None => expected.mean_all()?.neg(),
+        Some(shares) => {
+            let shares = Tensor::from_slice(shares, shares.len(), hidden.device())?;
+            (expected * shares.to_dtype(hidden.dtype())?)?.sum_all()?.neg()
+        }
+    }
+}
+
 /// The loss and, where `wanted`, its gradients by hidden, weight and bias.
 fn blocks(
     hidden: &[f32],
@@ -61,17 +82,14 @@ fn blocks(
     bias: &[f32],
     targets: &[u32],
     smoothing: f32,
+    shares: Option<&[f32]>,
     wanted: bool,
 ) -> (f32, Option<[Vec<f32>; 3]>) {
     let (rows, words) = (targets.len(), bias.len());
     let width = weight.len() / words;
     let weight = Matrix::new(weight, width);
-    let softmax = Softmax {
-        bias,
-        right: 1.0 - smoothing,
-        even: smoothing / words as f32,
-        share: 1.0 / rows as f32,
-    };
+    let softmax = Softmax { bias, right: 1.0 - smoothing, even: smoothing / words as f32 };
+    let share = |row: usize| shares.map_or(1.0 / rows as f64, |shares| f64::from(shares[row]));
     let arch = Arch::new();
     let mut logits = vec![0.0; rows.min(BLOCK) * words];
     let mut gradients =
@@ -82,12 +100,17 @@ fn blocks(
         let hidden = Matrix::new(&hidden[here.clone()], width);
         let logits = &mut logits[..targets.len() * words];
         set_product(logits, hidden, weight.t());
-        let losses: Vec<f32> = logits
+        let losses: Vec<f64> = logits
             .par_chunks_mut(words)
             .zip(targets)
-            .map(|(row, &target)| arch.dispatch(|| softmax.row(row, target as usize)))
+            .enumerate()
+            .map(|(at, (row, &target))| {
+                let share = share(block * BLOCK + at);
+                let loss = arch.dispatch(|| softmax.row(row, target as usize, share as f32));
+                share * f64::from(loss)
+            })
             .collect();
-        loss += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
+        loss += losses.iter().sum::<f64>();
         if let Some([dhidden, dweight, dbias]) = &mut gradients {
             let dlogits = Matrix::new(logits, words);
             set_product(&mut dhidden[here], dlogits, weight);
@@ -97,7 +120,7 @@ fn blocks(
             }
         }
     }
-    ((loss / rows as f64) as f32, gradients)
+    (loss as f32, gradients)
 }
 
 /// What is the same for all rows.
@@ -107,14 +130,12 @@ struct Softmax<'a> {
     right: f32,
     /// Every word's.
     even: f32,
-    /// A row's part of the mean.
-    share: f32,
 }
 
 impl Softmax<'_> {
-    /// The loss of a row of logits that lack the bias; the row becomes its gradient.
+    /// The loss of a row of logits that lack the bias; the row becomes its gradient, times `share`.
     #[inline(always)]
-    fn row(&self, row: &mut [f32], target: usize) -> f32 {
+    fn row(&self, row: &mut [f32], target: usize, share: f32) -> f32 {
         for (logit, bias) in row.iter_mut().zip(self.bias) {
             *logit += bias;
         }
@@ -123,11 +144,11 @@ impl Softmax<'_> {
             expected += self.even * sum(row);
         }
         let (largest, total) = exponentiate(row);
-        let (scale, even) = (self.share / total, self.share * self.even);
+        let (scale, even) = (share / total, share * self.even);
         for value in row.iter_mut() {
             *value = *value * scale - even;
         }
-        row[target] -= self.share * self.right;
+        row[target] -= share * self.right;
         largest + total.ln() - expected
     }
 }

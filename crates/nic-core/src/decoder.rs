@@ -301,7 +301,28 @@ impl Decoder {
         }
         let hidden = self.hidden(features, captions, training)?;
         let Layer { weight, bias } = &self.output;
-        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, smoothing)?)
+        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, smoothing, None)?)
+    }
+
+    /// The sum of all words' negative log likelihoods, each times its share `[N]` (in the order of
+    /// [`PackedCaptions::words`]): a scalar. With a caption's advantage as the shares of its words its gradient is
+    /// REINFORCE's (Williams 1992).
+    ///
+    /// # Errors
+    /// As [`Decoder::logits`]; another number of shares than words.
+    pub fn weighted_loss(
+        &self,
+        features: &Tensor,
+        captions: &PackedCaptions,
+        shares: &[f32],
+    ) -> Result<Tensor> {
+        if shares.len() != captions.tokens() {
+            let (found, words) = (shares.len(), captions.tokens());
+            return Err(Error::Usage(format!("{found} shares for {words} words")));
+        }
+        let hidden = self.hidden(features, captions, None)?;
+        let Layer { weight, bias } = &self.output;
+        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, 0.0, Some(shares))?)
     }
 
     /// The highest recurrence's output for every word: `[N, H]`.

@@ -62,6 +62,14 @@ impl PackedCaptions {
         Ok(rows.index_select(&order, 0)?)
     }
 
+    /// For each of the N targets the caller's caption and the word's place in it, counted from 0.
+    pub fn words(&self) -> impl Iterator<Item = (usize, usize)> {
+        let steps = self.steps.iter().enumerate();
+        steps.flat_map(|(step, &running)| {
+            self.order[..running].iter().map(move |&caption| (caption, step))
+        })
+    }
+
     /// N: the words of all captions, END included.
     pub fn tokens(&self) -> usize {
         self.steps.iter().sum()

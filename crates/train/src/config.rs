@@ -84,9 +84,14 @@ pub struct ModelConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// Decides the initial weights, the order of the captions and the dropout masks.
+    /// What makes a decoder better.
+    pub objective: Objective,
+    /// A checkpoint whose weights the run begins with; none: random ones. Its words must be the corpus's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// Decides the initial weights, the order of the captions, the dropout masks and all that is drawn.
     pub seed: u64,
-    /// Captions a step.
+    /// Captions a step; for `self_critical` images a step, `samples` captions each.
     pub batch_size: usize,
     /// A step's captions are taken in so many parts, one after the other, whose gradients are added: the same step in
     /// less memory.
@@ -125,6 +130,10 @@ pub struct TrainConfig {
     pub scheduled_sampling: f64,
     /// ... reached in equal parts over so many epochs.
     pub sampling_epochs: f64,
+    /// `self_critical`: how many captions are drawn of an image.
+    pub samples: usize,
+    /// `self_critical`: what a caption's reward is compared with.
+    pub baseline: Baseline,
 }
 
 /// `[eval]`.
@@ -150,6 +159,26 @@ pub struct OutputConfig {
     /// Besides each epoch's end, `last` is saved after so many steps of an epoch.
     #[serde(default = "default_save_steps")]
     pub save_steps: u64,
+}
+
+/// What makes a decoder better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// A lower mean cross entropy of the words that people wrote.
+    CrossEntropy,
+    /// A higher CIDEr-D of the captions that it draws itself (Rennie et al. 2017).
+    SelfCritical,
+}
+
+/// What a drawn caption's reward is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Baseline {
+    /// The reward of the greedily decoded caption of the image (Rennie et al. 2017).
+    Greedy,
+    /// The mean reward of the image's other samples (Luo 2020).
+    Mean,
 }
 
 /// Which optimiser: PyTorch's formulas.
@@ -245,6 +274,8 @@ impl Default for ModelConfig {
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
+            objective: Objective::CrossEntropy,
+            init: None,
             seed: 1,
             batch_size: 128,
             accumulate: 1,
@@ -265,6 +296,8 @@ impl Default for TrainConfig {
             label_smoothing: 0.0,
             scheduled_sampling: 0.0,
             sampling_epochs: 0.0,
+            samples: 5,
+            baseline: Baseline::Mean,
         }
     }
 }
@@ -320,6 +353,9 @@ impl Config {
         resolve("data.dataset", &mut config.data.dataset);
         resolve("data.features", &mut config.data.features);
         resolve("output.dir", &mut config.output.dir);
+        if let Some(init) = &mut config.train.init {
+            resolve("train.init", init);
+        }
         ranges::check(&config, path)?;
         Ok(config)
     }

@@ -1,16 +1,14 @@
 //! The captions of a run as word ids, each with the row of its image's features.
 
-use std::fmt::Write;
-
 use candle_core::{Device, Tensor};
 use nic_core::{PackedCaptions, Vocab};
 use nic_data::{Dataset, Features, Record, Split};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::Result;
 use crate::config::DataConfig;
 use crate::evaluation::Evaluation;
+use crate::{Result, hash};
 
 /// The words, the captions to learn from and those to choose by.
 #[derive(Debug)]
@@ -97,11 +95,7 @@ impl Corpus {
             train.len(),
             eval.len()
         ));
-        let sha256 = digest.finalize().iter().fold(String::new(), |mut hex, byte| {
-            // writing to a String cannot fail
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let sha256 = hash::hex(digest);
         let images = chosen.records.iter();
         let images = images.map(|(record, row)| (record.id, *row, record.captions.clone()));
         let eval_images = Evaluation::new(data.dataset.display().to_string(), images.collect());
@@ -155,6 +149,17 @@ impl Examples {
     /// How many words the captions of these numbers have, END included.
     pub fn tokens(&self, numbers: &[usize]) -> u64 {
         numbers.iter().map(|&number| self.caption(number).len() as u64 + 1).sum()
+    }
+
+    /// The images: the row of each one's features, and its captions' word ids, without END.
+    pub fn images(&self) -> impl Iterator<Item = (usize, impl Iterator<Item = &[u32]>)> {
+        // an image's captions stand one after the other
+        let mut start = 0;
+        self.rows.chunk_by(|a, b| a == b).map(move |rows| {
+            let numbers = start..start + rows.len();
+            start = numbers.end;
+            (rows[0], numbers.map(|number| self.caption(number)))
+        })
     }
 
     fn caption(&self, number: usize) -> &[u32] {

@@ -47,12 +47,16 @@ impl Clip {
     }
 }
 
-/// Adds `more` to `sum`, variable by variable.
+/// Adds `more` to `sum`, variable by variable; no sum yet is 0.
 pub fn add<'a>(
-    sum: &mut GradStore,
+    sum: &mut Option<GradStore>,
     mut more: GradStore,
     vars: impl IntoIterator<Item = &'a Var>,
 ) -> Result<()> {
+    let Some(sum) = sum else {
+        *sum = Some(more);
+        return Ok(());
+    };
     for var in vars {
         if let Some(gradient) = more.remove(var) {
             let gradient = match sum.remove(var) {

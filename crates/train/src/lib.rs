@@ -5,6 +5,7 @@ pub mod corpus;
 mod error;
 mod evaluation;
 pub mod gradients;
+mod hash;
 mod host;
 pub mod interrupt;
 pub mod metrics;
@@ -13,6 +14,8 @@ mod progress;
 mod ranges;
 pub mod saved;
 pub mod schedule;
+pub mod self_critical;
+mod start;
 mod streams;
 pub mod trainer;
 

@@ -17,9 +17,13 @@ pub struct Row {
     /// Steps since the run began.
     pub step: u64,
     /// What was minimised: the mean negative log likelihood per word over the epoch's batches, with dropout, label
-    /// smoothing and scheduled sampling.
-    pub train_loss: f64,
-    /// The same over the evaluation split, without dropout.
+    /// smoothing and scheduled sampling. None under the objective `self_critical`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_loss: Option<f64>,
+    /// What `self_critical` maximised: the mean reward of the captions drawn in the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_reward: Option<f64>,
+    /// The mean negative log likelihood per word of the evaluation split, without dropout.
     pub val_loss: f64,
     /// e to the power of `val_loss`.
     pub val_perplexity: f64,
@@ -28,7 +32,7 @@ pub struct Row {
     pub val_cider_d: Option<f64>,
     /// Of the epoch's last step.
     pub learning_rate: f64,
-    /// Words trained on, END included, a second of training in this process.
+    /// Words trained on, drawn ones where the decoder draws them, END included, a second of training in this process.
     pub tokens_per_second: f64,
     /// Training and evaluation in this process, of this epoch.
     pub seconds: f64,

@@ -32,19 +32,21 @@ impl Display {
     }
 
     /// After a step.
-    pub(crate) fn step(&self, epoch: u64, loss: f64, tokens_per_second: f64) {
+    pub(crate) fn step(&self, epoch: u64, what: &str, value: f64, tokens_per_second: f64) {
         self.bar.inc(1);
-        self.bar
-            .set_message(format!("epoch {epoch}  loss {loss:.3}  {tokens_per_second:.0} words/s"));
+        self.bar.set_message(format!(
+            "epoch {epoch}  {what} {value:.3}  {tokens_per_second:.0} words/s"
+        ));
     }
 
     /// After an epoch.
     pub(crate) fn epoch(&self, row: &Row, best: bool) {
         self.line(&format!(
-            "epoch {}  step {}  train loss {:.4}  val loss {:.4}  val perplexity {:.2}{}{}  lr {:.3e}  {:.0} words/s  {:.0} s",
+            "epoch {}  step {}  {}{}val loss {:.4}  val perplexity {:.2}{}{}  lr {:.3e}  {:.0} words/s  {:.0} s",
             row.epoch,
             row.step,
-            row.train_loss,
+            row.train_loss.map_or(String::new(), |loss| format!("train loss {loss:.4}  ")),
+            row.train_reward.map_or(String::new(), |reward| format!("train reward {reward:.4}  ")),
             row.val_loss,
             row.val_perplexity,
             row.val_cider_d.map_or(String::new(), |score| format!("  val CIDEr-D {score:.4}")),

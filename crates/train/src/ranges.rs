@@ -4,10 +4,10 @@ use std::path::Path;
 
 use nic_data::Split;
 
-use crate::config::Config;
+use crate::config::{Baseline, Config, Metric, Objective};
 use crate::{Error, Result};
 
-/// Whether each number is in its range; `path` is for the error.
+/// Whether each number is in its range and fits the others; `path` is for the error.
 pub(crate) fn check(config: &Config, path: &Path) -> Result<()> {
     let require = |ok: bool, key: &str, found: &dyn std::fmt::Display, expected: &str| {
         if ok {
@@ -135,5 +135,41 @@ pub(crate) fn check(config: &Config, path: &Path) -> Result<()> {
         &0,
         "at least 1 (left out: no end before the last epoch)",
     )?;
-    require(output.save_steps >= 1, "output.save_steps", &output.save_steps, "at least 1")
+    require(output.save_steps >= 1, "output.save_steps", &output.save_steps, "at least 1")?;
+
+    require((1..=1000).contains(&train.samples), "train.samples", &train.samples, "1 to 1000")?;
+    if train.objective == Objective::CrossEntropy {
+        return Ok(());
+    }
+    require(
+        train.init.is_some(),
+        "train.init",
+        &"not set",
+        "a checkpoint: self_critical improves on what cross_entropy has taught",
+    )?;
+    require(
+        train.baseline != Baseline::Mean || train.samples > 1,
+        "train.samples",
+        &train.samples,
+        "at least 2, for baseline = \"mean\" is that of the other samples",
+    )?;
+    require(
+        eval.metric == Metric::CiderD,
+        "eval.metric",
+        &"loss",
+        "cider_d: the loss rises while self_critical raises that",
+    )?;
+    let dropout = model.dropout();
+    let unused = [
+        ("model.dropout", model.dropout),
+        ("model.dropout_input", dropout.input),
+        ("model.dropout_layers", dropout.layers),
+        ("model.dropout_output", dropout.output),
+        ("train.label_smoothing", train.label_smoothing),
+        ("train.scheduled_sampling", train.scheduled_sampling as f32),
+    ];
+    for (key, value) in unused {
+        require(value == 0.0, key, &value, "0 with objective = \"self_critical\"")?;
+    }
+    Ok(())
 }

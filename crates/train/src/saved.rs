@@ -5,11 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
-use nic_core::{Checkpoint, Error};
+use nic_core::{Checkpoint, DecoderConfig, EncoderSpec, Error};
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::config::{Config, ScheduleKind};
+use crate::corpus::Corpus;
+use crate::start::Start;
 
 /// How far a run has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,10 +23,10 @@ pub struct Progress {
     pub batch: u64,
     /// Steps behind us.
     pub step: u64,
-    /// The sum of the losses of the unfinished epoch's words.
-    pub loss_sum: f64,
-    /// How many words that are.
-    pub tokens: u64,
+    /// The sum of the losses of the unfinished epoch's words, or of the rewards of its captions.
+    pub sum: f64,
+    /// How many words, or captions, that are.
+    pub count: u64,
     /// The best value of `eval.metric`; none before the first epoch's end.
     pub best: Option<f64>,
     /// The epoch that reached it, counted from 1; 0 before the first.
@@ -39,6 +41,9 @@ pub struct Progress {
 pub struct State {
     /// [`crate::corpus::Corpus::sha256`].
     pub captions_sha256: String,
+    /// SHA-256 over the weights of `train.init`, in hexadecimal; none without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_sha256: Option<String>,
     /// How far.
     pub progress: Progress,
     /// The settings that decide the result, see [`settings`].
@@ -64,8 +69,8 @@ impl Default for Progress {
             epoch: 0,
             batch: 0,
             step: 0,
-            loss_sum: 0.0,
-            tokens: 0,
+            sum: 0.0,
+            count: 0,
             best: None,
             best_epoch: 0,
             drops: 0,
@@ -86,6 +91,7 @@ pub fn settings(config: &Config) -> Result<toml::Table> {
     };
     forget("data", "dataset");
     forget("data", "features");
+    forget("train", "init");
     forget("eval", "patience");
     if config.train.schedule != ScheduleKind::Cosine {
         forget("train", "epochs");
@@ -93,8 +99,76 @@ pub fn settings(config: &Config) -> Result<toml::Table> {
     Ok(table)
 }
 
-/// What differs between the settings of a saved run and those of this one, a line each.
-pub fn differences(saved: &toml::Table, now: &toml::Table) -> Vec<String> {
+/// Whether the run in `dir` may be taken up with these settings and data.
+///
+/// # Errors
+/// [`crate::Error::Differs`] with all that must not differ and does.
+pub(crate) fn refuse_another(
+    dir: &Path,
+    saved: &Saved,
+    settings: &toml::Table,
+    corpus: &Corpus,
+    decoder: &DecoderConfig,
+    encoder: Option<&EncoderSpec>,
+    start: &Start,
+) -> Result<()> {
+    let checkpoint = &saved.checkpoint;
+    let mut differences: Vec<String> = differences(&saved.state.config, settings)
+        .into_iter()
+        .map(|(key, was, now)| format!("{key}: was {was}, is now {now}"))
+        .collect();
+    if saved.state.captions_sha256 != corpus.sha256 {
+        differences.push(format!(
+            "captions: were {}..., are now {}... (SHA-256 of image ids and words)",
+            saved.state.captions_sha256.get(..12).unwrap_or_default(),
+            corpus.sha256.get(..12).unwrap_or_default()
+        ));
+    }
+    if checkpoint.config.feature_dim != decoder.feature_dim {
+        differences.push(format!(
+            "features' width: was {}, is now {}",
+            checkpoint.config.feature_dim, decoder.feature_dim
+        ));
+    }
+    if saved.state.start_sha256.as_deref() != start.sha256() {
+        let show = |sha256: Option<&str>| {
+            sha256.map_or("not set".to_owned(), |s| format!("{}...", s.get(..12).unwrap_or(s)))
+        };
+        differences.push(format!(
+            "train.init: was {}, is now {} (SHA-256 of its weights)",
+            show(saved.state.start_sha256.as_deref()),
+            show(start.sha256())
+        ));
+    }
+    differences.extend(encoder_differences(checkpoint.encoder.as_ref(), encoder));
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(crate::Error::Differs { dir: dir.to_owned(), differences })
+}
+
+/// What differs between the encoder of earlier features and that of these, a line each.
+pub(crate) fn encoder_differences(
+    was: Option<&EncoderSpec>,
+    now: Option<&EncoderSpec>,
+) -> Vec<String> {
+    match (was, now) {
+        (Some(was), Some(now)) => {
+            let lines = was.differences(now).into_iter();
+            lines.map(|line| format!("encoder of the run's features: {line}")).collect()
+        }
+        (None, None) => Vec::new(),
+        (was, now) => {
+            let show = |spec: Option<&EncoderSpec>| {
+                spec.map_or("not stated".to_owned(), |s| format!("{} {}", s.architecture, s.layer))
+            };
+            vec![format!("features' encoder: was {}, is now {}", show(was), show(now))]
+        }
+    }
+}
+
+/// The keys in which two tables of settings differ, with the value of each.
+pub(crate) fn differences(saved: &toml::Table, now: &toml::Table) -> Vec<(String, String, String)> {
     let (saved, now) = (flatten(saved), flatten(now));
     let mut keys: Vec<&String> = saved.keys().chain(now.keys()).collect();
     keys.sort();
@@ -102,7 +176,7 @@ pub fn differences(saved: &toml::Table, now: &toml::Table) -> Vec<String> {
     let show = |value: Option<&String>| value.map_or("not set".to_owned(), String::clone);
     keys.into_iter()
         .filter(|key| saved.get(*key) != now.get(*key))
-        .map(|key| format!("{key}: was {}, is now {}", show(saved.get(key)), show(now.get(key))))
+        .map(|key| (key.clone(), show(saved.get(key)), show(now.get(key))))
         .collect()
 }
 

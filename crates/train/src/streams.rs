@@ -9,11 +9,11 @@ use rand_chacha::ChaCha8Rng;
 pub(crate) enum Purpose {
     /// The initial weights.
     Init,
-    /// The order of the captions in this epoch.
+    /// The order of the captions, or of the images, in this epoch.
     Order(u64),
     /// The dropout masks of this step.
     Dropout(u64),
-    /// The coins and draws of scheduled sampling in this step.
+    /// The coins and draws of scheduled sampling in this step, or the captions that self-critical training draws.
     Sampling(u64),
 }
 

@@ -6,19 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Var};
 use candle_nn::VarBuilder;
 use nic_core::{BeamSearch, Checkpoint, Decoder, DecoderConfig, EncoderSpec, Rules, Training};
 use nic_data::Features;
+use rand::RngCore;
 
-use crate::config::{Config, Metric};
+use crate::config::{Config, Metric, Objective};
 use crate::corpus::Corpus;
 use crate::gradients::{self, Clip};
 use crate::metrics::{self, Row};
 use crate::optimizer::Optimizer;
 use crate::progress::Display;
-use crate::saved::{self, Progress, Saved, State};
+use crate::saved::{self, Progress, State};
 use crate::schedule::Schedule;
+use crate::self_critical::SelfCritical;
+use crate::start::Start;
 use crate::streams::{self, Purpose, stream};
 use crate::{Error, Result};
 
@@ -28,6 +31,8 @@ pub struct Trainer {
     config: Config,
     settings: toml::Table,
     corpus: Corpus,
+    /// Under the objective of this name.
+    self_critical: Option<SelfCritical>,
     features: Features,
     encoder: Option<EncoderSpec>,
     device: Device,
@@ -38,7 +43,19 @@ pub struct Trainer {
     frozen: Decoder,
     optimizer: Optimizer,
     schedule: Schedule,
+    /// SHA-256 of the weights of `train.init`.
+    start_sha256: Option<String>,
     progress: Progress,
+}
+
+/// What a step came to.
+struct Step {
+    /// The loss per word; under `self_critical` the reward per caption.
+    value: f64,
+    /// How many words, or captions, this is the mean of.
+    count: u64,
+    words: u64,
+    gradients: Option<GradStore>,
 }
 
 /// How a run ended.
@@ -68,18 +85,21 @@ impl Trainer {
         let encoder = features.encoder().map(|spec| spec.relocated(&home, &target)).transpose()?;
         let settings = saved::settings(&config)?;
 
-        let saved = saved::load(&dir, &device)?;
-        let mut tensors = match &saved {
-            Some(saved) => {
-                refuse_another(&dir, saved, &settings, &corpus, &decoder_config, encoder.as_ref())?;
-                saved.checkpoint.tensors.clone()
+        let start = match &config.train.init {
+            Some(init) => Start::checkpoint(init, &corpus.vocab, &decoder_config, encoder.as_ref()),
+            None => {
+                let rng = &mut stream(config.train.seed, Purpose::Init);
+                Start::random(&corpus.vocab, &decoder_config, config.model.init_output_bias, rng)
             }
-            None => decoder_config.init(&mut stream(config.train.seed, Purpose::Init))?,
-        };
-        if saved.is_none() && config.model.init_output_bias {
-            let bias = Tensor::new(corpus.vocab.log_frequencies(), &Device::Cpu)?;
-            tensors.insert("output.bias".to_owned(), bias);
+        }?;
+        let saved = saved::load(&dir, &device)?;
+        if let Some(saved) = &saved {
+            let (shape, encoder) = (&decoder_config, encoder.as_ref());
+            saved::refuse_another(&dir, saved, &settings, &corpus, shape, encoder, &start)?;
         }
+        let start_sha256 = start.sha256().map(str::to_owned);
+        let tensors =
+            saved.as_ref().map_or(start.tensors, |saved| saved.checkpoint.tensors.clone());
         let vars = tensors
             .into_iter()
             .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor.to_device(&device)?)?)))
@@ -98,11 +118,18 @@ impl Trainer {
             None => Progress::default(),
         };
         metrics::cut(&dir.join("metrics.jsonl"), progress.epoch)?;
-        let schedule = Schedule::new(&config.train, steps_per_epoch(&corpus, &config));
+        let self_critical = match config.train.objective {
+            Objective::CrossEntropy => None,
+            Objective::SelfCritical => Some(SelfCritical::new(&corpus.train, &config)),
+        };
+        let examples = self_critical.as_ref().map_or(corpus.train.len(), SelfCritical::images);
+        let steps = examples.div_ceil(config.train.batch_size) as u64;
+        let schedule = Schedule::new(&config.train, steps);
         Ok(Self {
             config,
             settings,
             corpus,
+            self_critical,
             features,
             encoder,
             device,
@@ -112,6 +139,7 @@ impl Trainer {
             frozen,
             optimizer,
             schedule,
+            start_sha256,
             progress,
         })
     }
@@ -139,15 +167,13 @@ impl Trainer {
         if self.finished() {
             return Ok(Outcome::AlreadyFinished);
         }
-        let total =
-            self.config.train.epochs.saturating_mul(steps_per_epoch(&self.corpus, &self.config));
+        let steps = self.examples().div_ceil(self.config.train.batch_size) as u64;
+        let total = self.config.train.epochs.saturating_mul(steps);
         let display = Display::new(total, self.progress.step);
         if self.progress.step > 0 {
             display.line(&format!(
-                "continuing after {} epochs and {} of {} batches",
-                self.progress.epoch,
-                self.progress.batch,
-                steps_per_epoch(&self.corpus, &self.config)
+                "continuing after {} epochs and {} of {steps} batches",
+                self.progress.epoch, self.progress.batch
             ));
         }
         while !self.finished() {
@@ -170,6 +196,11 @@ impl Trainer {
         Ok(Outcome::Finished)
     }
 
+    /// What an epoch goes through: captions, or under `self_critical` images.
+    fn examples(&self) -> usize {
+        self.self_critical.as_ref().map_or(self.corpus.train.len(), SelfCritical::images)
+    }
+
     fn finished(&self) -> bool {
         self.progress.epoch >= self.config.train.epochs || self.out_of_patience()
     }
@@ -186,18 +217,16 @@ impl Trainer {
         let (seed, batch_size) = (train.seed, train.batch_size);
         let start = Instant::now();
         let mut tokens = 0;
-        let order = streams::order(seed, self.progress.epoch, self.corpus.train.len());
+        let what = if self.self_critical.is_some() { "reward" } else { "loss" };
+        let order = streams::order(seed, self.progress.epoch, self.examples());
         for batch in order.chunks(batch_size).skip(self.progress.batch as usize) {
             if stop.load(Ordering::SeqCst) {
                 return Ok(None);
             }
-            let (loss, words) = self.step(batch)?;
+            let (value, words) = self.step(batch)?;
             tokens += words;
-            display.step(
-                self.progress.epoch + 1,
-                loss,
-                tokens as f64 / start.elapsed().as_secs_f64(),
-            );
+            let rate = tokens as f64 / start.elapsed().as_secs_f64();
+            display.step(self.progress.epoch + 1, what, value, rate);
             if self.progress.batch.is_multiple_of(self.config.output.save_steps) {
                 self.save_last()?;
             }
@@ -214,10 +243,12 @@ impl Trainer {
         };
 
         let p = &mut self.progress;
+        let mean = p.sum / p.count as f64;
         let row = Row {
             epoch: p.epoch + 1,
             step: p.step,
-            train_loss: p.loss_sum / p.tokens as f64,
+            train_loss: self.self_critical.is_none().then_some(mean),
+            train_reward: self.self_critical.is_some().then_some(mean),
             val_loss,
             val_perplexity: val_loss.exp(),
             val_cider_d,
@@ -227,7 +258,7 @@ impl Trainer {
         };
         let best = p.best.is_none_or(|best| metric.better(value, best));
         p.epoch += 1;
-        (p.batch, p.loss_sum, p.tokens) = (0, 0.0, 0);
+        (p.batch, p.sum, p.count) = (0, 0.0, 0);
         if best {
             (p.best, p.best_epoch) = (Some(value), p.epoch);
         } else {
@@ -236,16 +267,38 @@ impl Trainer {
         Ok(Some((row, best)))
     }
 
-    /// One batch: its loss per word and how many words.
+    /// One batch: its loss per word (its reward per caption) and how many words.
     fn step(&mut self, batch: &[usize]) -> Result<(f64, u64)> {
+        let train = &self.config.train;
+        let step = self.progress.step;
+        let Step { value, count, words, gradients } = match &self.self_critical {
+            Some(self_critical) => self.criticize(self_critical, batch)?,
+            None => self.imitate(batch)?,
+        };
+        let value = self.number("the loss", value, step + 1)?;
+        let Some(gradients) = gradients else { return Ok((value, 0)) };
+        let norm = gradients::norm(self.optimizer.vars().filter_map(|var| gradients.get(var)))?;
+        let norm = self.number("the gradient's norm", norm, step + 1)?;
+        let clip = Clip::new(norm, train.clip_norm, train.clip_value);
+        self.optimizer.step(&gradients, self.schedule.rate(step, self.progress.drops), clip)?;
+
+        let p = &mut self.progress;
+        p.step += 1;
+        p.batch += 1;
+        p.sum += value * count as f64;
+        p.count += count;
+        Ok((value, words))
+    }
+
+    /// The cross entropy of people's captions.
+    fn imitate(&self, batch: &[usize]) -> Result<Step> {
         let train = &self.config.train;
         let step = self.progress.step;
         let tokens = self.corpus.train.tokens(batch);
         let mut masks = stream(train.seed, Purpose::Dropout(step));
         let mut draws = stream(train.seed, Purpose::Sampling(step));
         let sampling = self.schedule.sampling(step);
-        let mut value = 0.0;
-        let mut sum: Option<GradStore> = None;
+        let (mut value, mut gradients) = (0.0, None);
         for part in batch.chunks(batch.len().div_ceil(train.accumulate)) {
             let (features, mut captions) =
                 self.corpus.train.batch(part, &self.features, &self.device)?;
@@ -265,25 +318,26 @@ impl Trainer {
             if share < 1.0 {
                 loss = (loss * share)?;
             }
-            let gradients = loss.backward()?;
-            match &mut sum {
-                Some(sum) => gradients::add(sum, gradients, self.optimizer.vars())?,
-                None => sum = Some(gradients),
-            }
+            gradients::add(&mut gradients, loss.backward()?, self.optimizer.vars())?;
         }
-        let value = self.number("the loss", value, step + 1)?;
-        let Some(gradients) = sum else { return Ok((value, 0)) };
-        let norm = gradients::norm(self.optimizer.vars().filter_map(|var| gradients.get(var)))?;
-        let norm = self.number("the gradient's norm", norm, step + 1)?;
-        let clip = Clip::new(norm, train.clip_norm, train.clip_value);
-        self.optimizer.step(&gradients, self.schedule.rate(step, self.progress.drops), clip)?;
+        Ok(Step { value, count: tokens, words: tokens, gradients })
+    }
 
-        let p = &mut self.progress;
-        p.step += 1;
-        p.batch += 1;
-        p.loss_sum += value * tokens as f64;
-        p.tokens += tokens;
-        Ok((value, tokens))
+    /// The rewards of the decoder's own captions.
+    fn criticize(&self, self_critical: &SelfCritical, images: &[usize]) -> Result<Step> {
+        let train = &self.config.train;
+        let seed = stream(train.seed, Purpose::Sampling(self.progress.step)).next_u64();
+        let drawn = self_critical.draw(&self.frozen, &self.features, images, seed, &self.device)?;
+        let captions = drawn.captions.len();
+        let part = captions.div_ceil(train.accumulate);
+        let mut gradients = None;
+        for start in (0..captions).step_by(part) {
+            let numbers = start..captions.min(start + part);
+            let loss = drawn.loss(&self.decoder, &self.features, numbers, &self.device)?;
+            gradients::add(&mut gradients, loss.backward()?, self.optimizer.vars())?;
+        }
+        let value = drawn.rewards.iter().sum::<f64>() / captions as f64;
+        Ok(Step { value, count: captions as u64, words: drawn.words(), gradients })
     }
 
     /// The mean negative log likelihood per word of the evaluation split; none where `stop` came first.
@@ -349,6 +403,7 @@ impl Trainer {
         self.number("the weights' norm", norm, self.progress.step)?;
         let state = State {
             captions_sha256: self.corpus.sha256.clone(),
+            start_sha256: self.start_sha256.clone(),
             progress: self.progress.clone(),
             config: self.settings.clone(),
         };
@@ -358,10 +413,6 @@ impl Trainer {
     }
 }
 
-fn steps_per_epoch(corpus: &Corpus, config: &Config) -> u64 {
-    corpus.train.len().div_ceil(config.train.batch_size) as u64
-}
-
 /// The directory that a record of the encoder in these features is relative to.
 fn home(features: &Path) -> PathBuf {
     if features.is_dir() {
@@ -369,50 +420,4 @@ fn home(features: &Path) -> PathBuf {
     } else {
         features.parent().unwrap_or(Path::new("")).to_owned()
     }
-}
-
-fn refuse_another(
-    dir: &Path,
-    saved: &Saved,
-    settings: &toml::Table,
-    corpus: &Corpus,
-    decoder: &DecoderConfig,
-    encoder: Option<&EncoderSpec>,
-) -> Result<()> {
-    let checkpoint = &saved.checkpoint;
-    let mut differences = saved::differences(&saved.state.config, settings);
-    if saved.state.captions_sha256 != corpus.sha256 {
-        differences.push(format!(
-            "captions: were {}..., are now {}... (SHA-256 of image ids and words)",
-            saved.state.captions_sha256.get(..12).unwrap_or_default(),
-            corpus.sha256.get(..12).unwrap_or_default()
-        ));
-    }
-    if checkpoint.config.feature_dim != decoder.feature_dim {
-        differences.push(format!(
-            "features' width: was {}, is now {}",
-            checkpoint.config.feature_dim, decoder.feature_dim
-        ));
-    }
-    match (&checkpoint.encoder, encoder) {
-        (Some(was), Some(now)) => {
-            let lines = was.differences(now).into_iter();
-            differences.extend(lines.map(|line| format!("encoder of the run's features: {line}")));
-        }
-        (None, None) => {}
-        (was, now) => {
-            let show = |spec: Option<&EncoderSpec>| {
-                spec.map_or("not stated".to_owned(), |s| format!("{} {}", s.architecture, s.layer))
-            };
-            differences.push(format!(
-                "features' encoder: was {}, is now {}",
-                show(was.as_ref()),
-                show(now)
-            ));
-        }
-    }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Differs { dir: dir.to_owned(), differences })
 }

@@ -29,6 +29,10 @@ fn settings_that_make_no_sense_name_the_key() {
         ("train.scheduled_sampling=1.1", "train.scheduled_sampling is 1.1, expected 0 to 1"),
         ("train.sampling_epochs=-1", "train.sampling_epochs is -1, expected a number, at least 0"),
         ("train.decay=most", "unknown value `most`"),
+        ("train.objective=self", "unknown value `self`"),
+        ("train.baseline=median", "unknown value `median`"),
+        ("train.samples=0", "train.samples is 0, expected 1 to 1000"),
+        ("train.objective=self_critical", "train.init is not set, expected a checkpoint"),
         ("eval.metric=cider", "unknown value `cider`; did you mean `cider_d`?"),
         ("eval.beam=0", "eval.beam is 0, expected 1 to 1000"),
         ("eval.patience=0", "eval.patience is 0, expected at least 1"),
@@ -246,4 +250,68 @@ fn bad_usage_is_status_2() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("abacus") || error.contains("--device"), "{error}");
+}
+
+#[test]
+fn self_critical_training_refuses_what_it_would_not_do() {
+    let world = World::new();
+    for (set, expected) in [
+        ("train.samples=1", "train.samples is 1, expected at least 2, for baseline = \"mean\""),
+        ("eval.metric=loss", "eval.metric is loss, expected cider_d"),
+        ("model.dropout=0.5", "model.dropout is 0.5, expected 0 with objective"),
+        ("model.dropout_output=0.5", "model.dropout_output is 0.5, expected 0 with objective"),
+        ("train.label_smoothing=0.1", "train.label_smoothing is 0.1, expected 0 with objective"),
+        ("train.scheduled_sampling=0.1", "train.scheduled_sampling is 0.1, expected 0 with"),
+    ] {
+        let error = world.refused(&[
+            "train.objective=self_critical",
+            "train.init=none",
+            "eval.metric=cider_d",
+            "model.dropout=0",
+            set,
+        ]);
+        assert!(error.contains("run.toml: ") && error.contains(expected), "{set}: {error}");
+    }
+}
+
+#[test]
+fn a_start_that_does_not_fit_is_refused() {
+    let world = World::new();
+    world.done(&["train.epochs=1", "output.dir=start"]);
+    world.done(&["train.epochs=1", "data.tokenizer=ptb", "output.dir=ptb"]);
+    let init = "train.init=start/best";
+    for (set, expected) in [
+        (vec!["train.init=none"], "none: the checkpoint's directory is missing"),
+        (
+            vec!["train.init=ptb/best"],
+            "ptb/best/vocab.json: tokenizer is ptb, expected karpathy, as the training split of data.dataset has it",
+        ),
+        (vec![init, "data.min_count=18"], "start/best/vocab.json: the number of words is "),
+        (
+            vec![init, "model.hidden_dim=16"],
+            "start/best/config.json: decoder.hidden_dim is 12, expected 16, as [model] and data.features have it",
+        ),
+        (
+            vec![init, "model.cell=rnn"],
+            "start/best/config.json: decoder.cell is \"lstm\", expected \"rnn\"",
+        ),
+    ] {
+        let error = world.refused(&set);
+        assert!(error.contains(expected), "{set:?}: {error}");
+        assert!(!world.path("run/last").exists());
+    }
+    // as many words, but others
+    world.done(&[init, "train.epochs=1"]);
+    let json = fs::read_to_string(world.path("tiny.json")).unwrap();
+    fs::write(world.path("tiny.json"), json.replace("dog", "doe")).unwrap();
+    let error = world.refused(&[init, "output.dir=other"]);
+    let expected = "start/best/vocab.json: words[";
+    assert!(error.contains(expected) && error.contains("is \"dog\", expected \"doe\""), "{error}");
+    fs::write(world.path("tiny.json"), json).unwrap();
+    // a run goes on from the start that it had
+    world.done(&["train.epochs=2", "output.dir=start"]);
+    let error = world.refused(&[init, "train.epochs=2"]);
+    assert!(error.contains("  train.init: was ") && error.contains("SHA-256"), "{error}");
+    let error = world.refused(&["train.epochs=2"]);
+    assert!(error.contains("  train.init: was ") && error.contains("is now not set"), "{error}");
 }

@@ -32,17 +32,43 @@ fn interrupt(child: &Child) {
 #[cfg(unix)]
 #[test]
 fn kill_9_at_many_moments_changes_nothing() {
+    kill_9_changes_nothing(
+        &World::new(),
+        &[
+            "train.epochs=12",
+            "train.schedule=plateau",
+            "train.warmup_steps=7",
+            "train.accumulate=2",
+            "train.scheduled_sampling=0.2",
+            "eval.metric=cider_d",
+        ],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn kill_9_changes_nothing_in_self_critical_training() {
     let world = World::new();
-    let set = [
-        "train.epochs=12",
-        "train.schedule=plateau",
-        "train.warmup_steps=7",
-        "train.accumulate=2",
-        "train.scheduled_sampling=0.2",
-        "eval.metric=cider_d",
-    ];
-    world.done(&[&set[..], &["output.dir=whole"]].concat());
-    let set = [&set[..], &["output.save_steps=1"]].concat();
+    world.done(&["train.epochs=2", "output.dir=start"]);
+    kill_9_changes_nothing(
+        &world,
+        &[
+            "train.objective=self_critical",
+            "train.init=start/best",
+            "train.baseline=greedy",
+            "train.batch_size=8",
+            "train.accumulate=2",
+            "train.epochs=12",
+            "model.dropout=0",
+            "eval.metric=cider_d",
+        ],
+    );
+}
+
+#[cfg(unix)]
+fn kill_9_changes_nothing(world: &World, set: &[&str]) {
+    world.done(&[set, &["output.dir=whole"]].concat());
+    let set = [set, &["output.save_steps=1"]].concat();
     let rows = || fs::metadata(world.path("run/metrics.jsonl")).map_or(0, |file| file.len());
     let mut kills = 0;
     loop {
