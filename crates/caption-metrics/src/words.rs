@@ -36,6 +36,7 @@ impl Words {
     }
 
     /// The id of `word`, where it has one.
+    #[cfg(feature = "meteor")]
     pub(crate) fn id(&self, word: &str) -> Option<u32> {
         self.ids.get(word).copied()
     }
