@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::sentences::{Choice, Sentences};
-use super::{Generate, Hypothesis, LengthNorm, Rules, in_range};
+use super::{Generate, Hypothesis, LengthNorm, MOST, Rules, in_range};
 use crate::{Decoder, Error, Result, Vocab};
 
 /// The best `width` unfinished sentences, step by step.
@@ -93,9 +93,9 @@ impl BeamSearch {
 
 impl Generate for BeamSearch {
     fn check(&self) -> Result<()> {
-        in_range("the beam's width", self.width)?;
-        in_range("the number of sentences", self.best)?;
-        in_range("the number of groups", self.groups)?;
+        in_range("the beam's width", self.width, MOST)?;
+        in_range("the number of sentences", self.best, MOST)?;
+        in_range("the number of groups", self.groups, MOST)?;
         let usage = |message: String| Err(Error::Usage(message));
         if self.best > self.width {
             return usage(format!(

@@ -52,12 +52,12 @@ pub trait Generate {
     }
 }
 
-/// What asks for more words or sentences than anyone reads would rather have run out of memory than ended.
+/// The widest beam and the longest sentence: more would rather run out of memory than be of use to anyone.
 const MOST: usize = 1000;
 
-fn in_range(key: &str, value: usize) -> Result<()> {
-    match value {
-        1..=MOST => Ok(()),
-        _ => Err(Error::Usage(format!("{key} is {value}, expected 1 to {MOST}"))),
+fn in_range(key: &str, value: usize, most: usize) -> Result<()> {
+    if (1..=most).contains(&value) {
+        return Ok(());
     }
+    Err(Error::Usage(format!("{key} is {value}, expected 1 to {most}")))
 }

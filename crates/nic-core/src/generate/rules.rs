@@ -1,6 +1,6 @@
 //! What every sentence keeps to.
 
-use super::in_range;
+use super::{MOST, in_range};
 use crate::{Error, Result, Vocab};
 
 /// What every sentence keeps to, whichever way it is generated. `<pad>` and `<start>` are never in one.
@@ -54,14 +54,14 @@ impl Rules {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        in_range("max_len", self.max_len)?;
+        in_range("max_len", self.max_len, MOST)?;
         if self.min_len > self.max_len {
             return Err(Error::Usage(format!(
                 "min_len is {}, expected at most {}, which max_len is",
                 self.min_len, self.max_len
             )));
         }
-        self.no_repeat.map_or(Ok(()), |words| in_range("no_repeat", words))
+        self.no_repeat.map_or(Ok(()), |words| in_range("no_repeat", words, MOST))
     }
 
     /// Words that are in no sentence.

@@ -11,6 +11,9 @@ use super::sentences::{Rows, Sentences};
 use super::{Generate, Hypothesis, Rules, in_range};
 use crate::{Decoder, Error, Result, Vocab};
 
+/// More sentences of an image than anyone counts.
+const MOST_DRAWS: usize = 100_000;
+
 /// Words drawn at random, in the order temperature, `top_k`, `top_p`.
 ///
 /// Each image and each of its sentences has a generator of its own, seeded by `seed`, the image's feature vector and
@@ -87,7 +90,7 @@ impl Sample {
 
 impl Generate for Sample {
     fn check(&self) -> Result<()> {
-        in_range("the number of sentences", self.count)?;
+        in_range("the number of sentences", self.count, MOST_DRAWS)?;
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
             return Err(Error::Usage(format!(
                 "the temperature is {}, expected at least 0",
