@@ -89,8 +89,12 @@ impl Error {
 
     /// 2 where the user's input is at fault, 1 otherwise: a program's exit status.
     pub fn exit_code(&self) -> u8 {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
         match self {
-            Self::Io { source, .. } if source.kind() != std::io::ErrorKind::NotFound => 1,
+            Self::Io { source, .. } => match source.kind() {
+                NotFound | IsADirectory | NotADirectory => 2,
+                _ => 1,
+            },
             Self::Candle(_) | Self::Hub { .. } => 1,
             _ => 2,
         }

@@ -344,17 +344,28 @@ impl Config {
         let mut config: Self = nic_data::read_toml(path, set)?;
         let base = path.parent().unwrap_or(Path::new(""));
         let resolve = |key: &str, value: &mut PathBuf| {
-            let from_set =
-                set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| k.trim() == key);
-            if !from_set {
+            if value.as_os_str().is_empty() {
+                return Err(nic_core::Error::Mismatch {
+                    place: path.display().to_string(),
+                    what: key.into(),
+                    found: "empty".into(),
+                    expected: "a path".into(),
+                });
+            }
+            // also where the whole table is set
+            let covers = |set: &str| {
+                key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            if !set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| covers(k.trim())) {
                 *value = base.join(&*value);
             }
+            Ok(())
         };
-        resolve("data.dataset", &mut config.data.dataset);
-        resolve("data.features", &mut config.data.features);
-        resolve("output.dir", &mut config.output.dir);
+        resolve("data.dataset", &mut config.data.dataset)?;
+        resolve("data.features", &mut config.data.features)?;
+        resolve("output.dir", &mut config.output.dir)?;
         if let Some(init) = &mut config.train.init {
-            resolve("train.init", init);
+            resolve("train.init", init)?;
         }
         ranges::check(&config, path)?;
         Ok(config)

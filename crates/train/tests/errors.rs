@@ -58,6 +58,8 @@ fn settings_that_make_no_sense_name_the_key() {
         ("train.weight_decay=-0.1", "train.weight_decay is -0.1, expected a number, at least 0"),
         ("data.min_count=0", "data.min_count is 0, expected at least 1"),
         ("data.max_len=0", "data.max_len is 0, expected 1 to 1000"),
+        ("data.features=", "data.features is empty, expected a path"),
+        ("train.init=", "train.init is empty, expected a path"),
         ("data.tokenizer=ptb2", "unknown value `ptb2`"),
         ("eval.split=train", "eval.split is train, expected val or test"),
         ("output.save_steps=0", "output.save_steps is 0, expected at least 1"),
@@ -250,6 +252,34 @@ fn bad_usage_is_status_2() {
     assert_eq!(output.status.code(), Some(2));
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("abacus") || error.contains("--device"), "{error}");
+}
+
+#[test]
+fn a_directory_for_a_file_is_status_2() {
+    let world = World::new();
+    let ran = world.run(&["data.dataset=."]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(ran.err.contains("Is a directory"), "{}", ran.err);
+}
+
+#[test]
+fn a_decoder_larger_than_memory_is_refused() {
+    let world = World::new();
+    let ran = world.run(&["model.hidden_dim=65536", "model.num_layers=64"]);
+    assert_eq!(ran.code, Some(2), "{}", ran.err);
+    assert!(
+        ran.err.contains("hidden_dim 65536 and num_layers 64 make a decoder of"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_whole_table_can_be_set() {
+    let world = World::new();
+    let output = "output={dir = \"elsewhere\", save_steps = 1}";
+    assert_eq!(world.run(&[output, "train.epochs=1"]).code, Some(0));
+    assert!(world.path("elsewhere/last").exists());
 }
 
 #[test]
