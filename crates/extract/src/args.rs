@@ -4,17 +4,40 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use candle_core::DType;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use nic_core::{DeviceChoice, Preprocess};
 use nic_data::Split;
 use serde::{Deserialize, Serialize};
+
+use crate::worker::WorkerChoice;
 
 /// Reads every image of a dataset through VGG16 once and keeps fc7 in feature shards.
 ///
 /// Run it again to continue where it stopped: whole shards are kept. Images that cannot be read are listed in
 /// failed.jsonl; to try one again, delete its shard and index.json and run again.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Without one: extract.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What to extract, and how.
+    #[command(flatten)]
+    pub args: Args,
+}
+
+/// What else the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks every shard that workers made and lists them: writes failed.jsonl and index.json
+    Merge {
+        /// What --out was
+        dir: PathBuf,
+    },
+}
+
+/// What to extract, and how.
+#[derive(Debug, clap::Args)]
 pub struct Args {
     /// The dataset's descriptor
     #[arg(long, value_name = "FILE", default_value = "datasets/coco.toml")]
@@ -46,6 +69,10 @@ pub struct Args {
     /// Stop at the first image that cannot be read
     #[arg(long)]
     pub strict: bool,
+    /// Make every Nth shard from number I on (I counts from 0), beside other workers with the same --out; /N takes I
+    /// from the scheduler [default: from SLURM_ARRAY_TASK_*, OMPI_COMM_WORLD_* or PMI_*, else all shards]
+    #[arg(long, value_name = "I/N", value_parser = str::parse::<WorkerChoice>)]
+    pub worker: Option<WorkerChoice>,
     /// Turn images as their EXIF orientation says, which ImageNet's training did not
     #[arg(long)]
     pub exif_orientation: bool,

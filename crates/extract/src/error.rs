@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::Dtype;
+use crate::worker::Worker;
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -46,6 +47,68 @@ pub enum Error {
     /// Another process is at work in the directory.
     #[error("{0}: another extract is writing there")]
     Locked(PathBuf),
+    /// Another process makes the same share.
+    #[error("{out}: another extract is writing there as worker {worker}")]
+    SameWorker {
+        /// The directory.
+        out: PathBuf,
+        /// The share.
+        worker: Worker,
+    },
+    /// A variable of the scheduler that says nothing usable.
+    #[error("{variable} is {value:?}, expected {expected}; --worker I/N overrides it")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// What it is.
+        value: String,
+        /// What it should be.
+        expected: String,
+    },
+    /// A variable of the scheduler without the one that goes with it.
+    #[error(
+        "{given} is set but {missing} is not, so which share is meant is unknown; say --worker I/N"
+    )]
+    VariableMissing {
+        /// What is there.
+        given: &'static str,
+        /// What is not.
+        missing: &'static str,
+    },
+    /// Two schedulers state different shares.
+    #[error("which share is meant is unclear: {first}, but {second}; say --worker I/N")]
+    WorkersContradict {
+        /// One.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Which share, but not of how many.
+    #[error(
+        "{0} is set but nothing says of how many workers; say --worker /N, N being the job's `completions`, \
+         or --worker 0/1 for everything"
+    )]
+    WorkersUncounted(&'static str),
+    /// `--worker /N`, and no variable that says I.
+    #[error(
+        "--worker /{0}: none of SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX, OMPI_COMM_WORLD_RANK and PMI_RANK \
+         says which worker this is"
+    )]
+    WorkerUnnumbered(usize),
+    /// There is nothing that could be merged.
+    #[error("{0}: holds no extract.json, which every extraction begins with")]
+    NotBegun(PathBuf),
+    /// Shards that are missing or damaged, before a merge.
+    #[error(
+        "{out}: not all shards are whole:\n{}\nRun their workers again, then merge again.",
+        .faults.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+    )]
+    Incomplete {
+        /// The directory.
+        out: PathBuf,
+        /// A line each.
+        faults: Vec<String>,
+    },
     /// `--strict`, and an image could not be read.
     #[error("image {id}: {reason} (--strict stops at the first)")]
     Unreadable {
@@ -99,7 +162,15 @@ impl Error {
         match self {
             Self::Core(error) => error.exit_code(),
             Self::Data(error) => error.exit_code(),
-            Self::Unnameable(_) | Self::Differs { .. } | Self::Foreign { .. } => 2,
+            Self::Unnameable(_)
+            | Self::Differs { .. }
+            | Self::Foreign { .. }
+            | Self::Variable { .. }
+            | Self::VariableMissing { .. }
+            | Self::WorkersContradict { .. }
+            | Self::WorkersUncounted(_)
+            | Self::WorkerUnnumbered(_)
+            | Self::NotBegun(_) => 2,
             Self::Interrupted(_) => 130,
             _ => 1,
         }

@@ -4,10 +4,16 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+use extract::{Cli, Command};
 
 fn main() -> ExitCode {
-    let args = extract::Args::parse();
-    let done = extract::interrupt::install().and_then(|()| extract::run(&args));
+    let Cli { command, args } = Cli::parse();
+    let done = extract::interrupt::install().and_then(|()| {
+        Ok(match command {
+            None => extract::run(&args)?.to_string(),
+            Some(Command::Merge { dir }) => extract::merge(&dir)?.to_string(),
+        })
+    });
     // a closed stdout or stderr is no reason to fail: the shards are on the disk
     match done {
         Ok(report) => {

@@ -1,11 +1,16 @@
 //! What a run is to make, kept as `extract.json` so that a later run can tell whether it may continue.
 
-use nic_core::EncoderSpec;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use nic_core::{EncoderSpec, Error as CoreError};
 use nic_data::{Record, Split};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::Dtype;
+use crate::error::Result;
 
 /// Everything that decides the shards' bytes, but for the images themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,9 +35,32 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// From `extract.json`; none where there is no such file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
+        match fs::read(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            text => {
+                let text = text.map_err(CoreError::io(path))?;
+                Ok(Some(serde_json::from_slice(&text).map_err(CoreError::json(path))?))
+            }
+        }
+    }
+
+    /// The text of `extract.json`.
+    pub(crate) fn to_json(&self, path: &Path) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(CoreError::json(path))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// How many shards.
     pub(crate) fn shards(&self) -> usize {
         self.images.div_ceil(self.shard_size)
+    }
+
+    /// How many images shard number `index` holds or excuses.
+    pub(crate) fn images_of(&self, index: usize) -> usize {
+        self.images.saturating_sub(index * self.shard_size).min(self.shard_size)
     }
 
     /// What differs in `wanted`, a line each; empty where its shards would be the same.

@@ -18,7 +18,7 @@ use crate::plan::{self, Plan};
 use crate::progress::{Progress, say};
 use crate::reader::Shard;
 use crate::report::Report;
-use crate::{decoder, encoder, interrupt, reader, writer};
+use crate::{decoder, encoder, interrupt, reader, scheduler, writer};
 
 /// Batches that wait between two stages: enough that none starves, few enough that memory stays small.
 const WAITING: usize = 3;
@@ -26,6 +26,10 @@ const WAITING: usize = 3;
 /// Makes the shards that are not there yet.
 pub fn run(args: &Args) -> Result<Report> {
     let start = Instant::now();
+    let share = scheduler::share(args.worker, |name| {
+        std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+    })?;
+    let worker = share.as_ref().map(|(worker, _)| *worker);
     let dataset = Dataset::open(&args.dataset)?;
     let chosen = choose(&dataset, args)?;
     let dir = directory(&dataset, args)?;
@@ -41,12 +45,17 @@ pub fn run(args: &Args) -> Result<Report> {
         dtype: args.dtype,
         shard_size: args.shard_size.into(),
     };
-    let output = Output::open(&dir, plan)?;
+    let output = Output::open(&dir, &plan, worker)?;
     let shards: Vec<Shard> = chosen
         .chunks(args.shard_size.into())
         .enumerate()
+        .filter(|(index, _)| worker.is_none_or(|worker| worker.makes(*index)))
         .map(|(index, positions)| Shard { index, positions: positions.to_vec() })
         .collect();
+    if let Some((worker, said)) = &share {
+        let (own, all) = (shards.len(), plan.shards());
+        say(&format!("worker {worker} ({said}) makes {own} of {all} shards"));
+    }
     let missing = output.missing(&dataset, &shards)?;
     let clocks = Arc::new(Clocks::default());
     if !missing.is_empty() {
@@ -65,19 +74,24 @@ pub fn run(args: &Args) -> Result<Report> {
             });
         }
     }
-    let failed = output.finish()?;
+    let failed = match worker {
+        None => output.finish()?,
+        Some(_) => output.failed(shards.iter().map(|shard| shard.index))?,
+    };
+    let images = shards.iter().map(|shard| shard.positions.len()).sum();
     if let Some((id, reason)) = failed.first() {
         let (id, reason) = (*id, reason.clone());
         if args.strict {
             return Err(Error::Unreadable { id, reason });
         }
-        if failed.len() == chosen.len() {
-            return Err(Error::NothingRead { out: dir, images: chosen.len(), id, reason });
+        if failed.len() == images {
+            return Err(Error::NothingRead { out: dir, images, id, reason });
         }
     }
     Ok(Report {
         out: dir,
-        images: chosen.len(),
+        worker,
+        images,
         failed: failed.len(),
         shards: shards.len(),
         made: missing.len(),

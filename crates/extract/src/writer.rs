@@ -3,7 +3,7 @@
 use std::sync::mpsc::Receiver;
 
 use candle_core::{Device, Tensor};
-use nic_data::{ShardHeader, write_shard};
+use nic_data::ShardHeader;
 
 use crate::clock::Clock;
 use crate::encoder::Encoded;
@@ -34,7 +34,7 @@ pub(crate) fn write(output: &Output, clock: &Clock, encoded: Receiver<Encoded>) 
                 Tensor::cat(&features, 0)
             };
             let rows = rows.map_err(nic_core::Error::from)?;
-            Ok(write_shard(&output.shard(batch.shard), &header, &ids, &rows, dtype)?)
+            output.write_shard(batch.shard, &header, &ids, &rows)
         })?;
         ids.clear();
         features.clear();

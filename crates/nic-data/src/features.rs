@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use nic_core::EncoderSpec;
 
 use crate::index::same_encoder;
@@ -22,6 +22,7 @@ pub struct Features {
     encoder: Option<EncoderSpec>,
     index: Option<Index>,
     dim: usize,
+    dtype: DType,
 }
 
 impl Features {
@@ -74,7 +75,7 @@ impl Features {
         }
         // Features of which only some say where they are from are not known to be of one encoder.
         let encoder = encoder.filter(|_| shards.iter().all(|shard| shard.header.is_some()));
-        let dim = first.dim;
+        let (dim, dtype) = (first.dim, first.dtype);
         let starts = shards
             .iter()
             .scan(0, |sum, shard| Some(std::mem::replace(sum, *sum + shard.ids.len())))
@@ -82,7 +83,7 @@ impl Features {
         let mut positions: Vec<_> =
             shards.iter().flat_map(|shard| shard.ids.iter().copied()).zip(0..).collect();
         positions.sort_unstable();
-        let features = Self { shards, starts, positions, encoder, index, dim };
+        let features = Self { shards, starts, positions, encoder, index, dim, dtype };
         if let Some(pair) = features.positions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             let (first, _) = features.shard_of(pair[0].1);
             let (second, _) = features.shard_of(pair[1].1);
@@ -95,6 +96,11 @@ impl Features {
     /// D.
     pub fn dim(&self) -> usize {
         self.dim
+    }
+
+    /// How they are stored, f16 or f32; of several shards, the first.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// How many images.

@@ -1,5 +1,6 @@
 //! `index.json`: the shards of a finished extraction, written last.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use nic_core::EncoderSpec;
@@ -48,9 +49,10 @@ impl Index {
     /// The file's name.
     pub const FILE: &str = "index.json";
 
-    /// Hashes the shards `files` (names in `dir`), which must fit together.
+    /// Hashes the shards `files` (names in `dir`), which must fit together and share no image.
     pub fn of(dir: &Path, files: &[String]) -> Result<Self> {
         let mut index: Option<Self> = None;
+        let mut seen = HashMap::new();
         for file in files {
             let path = dir.join(plain(dir, file)?);
             let shard = Shard::open(&path)?;
@@ -68,6 +70,12 @@ impl Index {
             expect(&path, "dataset", &header.dataset, header.dataset == index.dataset, || {
                 format!("{}, as in the first shard", index.dataset)
             })?;
+            for &id in &shard.ids {
+                if let Some(first) = seen.insert(id, file) {
+                    let reason = format!("image {id} is here and in {first}");
+                    return Err(Error::data(path.display(), reason));
+                }
+            }
             let rows = shard.ids.len();
             index.rows += rows;
             index.shards.push(IndexedShard { file: file.clone(), rows, sha256: shard.sha256() });
