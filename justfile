@@ -43,6 +43,10 @@ bench-peers *args:
     cargo build --release --workspace
     python3 benches/peers/train.py target/release/train "$@"
 
+# Input from object stores and output to one, against moto's S3 server (`pip install 'moto[server]'`)
+test-object-store:
+    cargo test --release --workspace --features object-store --test objects
+
 # Format, lints and documentation, as CI has them
 lint:
     cargo fmt --all --check

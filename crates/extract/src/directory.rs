@@ -13,7 +13,7 @@ use nic_core::Error as CoreError;
 use nic_data::{Index, write_whole};
 
 use crate::error::{Error, Result};
-use crate::output::{FAILED, PLAN};
+use crate::place::{FAILED, PLAN, marker, worker_of};
 use crate::worker::Worker;
 
 const LOCK: &str = ".lock";
@@ -45,7 +45,7 @@ impl Directory {
     pub(crate) fn shared(dir: &Path, worker: Worker) -> Result<Self> {
         let among = open_lock(dir)?;
         locked(among.try_lock_shared(), dir, || Error::Locked(dir.to_owned()))?;
-        let staging = dir.join(directory_of(worker));
+        let staging = dir.join(marker(worker));
         let own = open_lock(&staging)?;
         locked(own.try_lock(), &staging, || Error::SameWorker { out: dir.to_owned(), worker })?;
         for name in names(&staging)?.iter().filter(|name| *name != LOCK) {
@@ -57,6 +57,15 @@ impl Directory {
     /// The place of a file.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The content of a file that may not be there.
+    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            content => Ok(Some(content.map_err(CoreError::io(path))?)),
+        }
     }
 
     /// What is there, sorted.
@@ -103,28 +112,14 @@ impl Directory {
         remove(&self.path(name))
     }
 
-    /// The workers that have been here since the last merge.
-    pub(crate) fn workers(&self) -> Result<Vec<Worker>> {
-        Ok(self.names()?.iter().filter_map(|name| worker_of(name)).collect())
-    }
-
     /// Removes what workers left for themselves; for a process that is alone.
     pub(crate) fn forget_workers(&self) -> Result<()> {
-        for worker in self.workers()? {
-            let path = self.path(&directory_of(worker));
+        for name in self.names()?.iter().filter(|name| worker_of(name).is_some()) {
+            let path = self.path(name);
             fs::remove_dir_all(&path).map_err(CoreError::io(&path))?;
         }
         Ok(())
     }
-}
-
-fn directory_of(worker: Worker) -> String {
-    format!(".worker-{}-of-{}", worker.index(), worker.count())
-}
-
-fn worker_of(name: &str) -> Option<Worker> {
-    let (index, count) = name.strip_prefix(".worker-")?.split_once("-of-")?;
-    Worker::new(index.parse().ok()?, count.parse().ok()?)
 }
 
 /// Whether a file of this name is one that a run makes.

@@ -13,7 +13,10 @@ mod error;
 pub mod interrupt;
 mod merge;
 mod output;
+mod place;
 mod plan;
+#[cfg(feature = "object-store")]
+mod prefix;
 mod progress;
 mod reader;
 mod report;

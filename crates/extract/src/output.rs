@@ -1,8 +1,6 @@
 //! What a run fills: `extract.json` first, then shards in any order, `failed.jsonl`, `index.json` last.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -12,70 +10,64 @@ use nic_data::{
 };
 use rayon::prelude::*;
 
-use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::interrupt;
+use crate::place::{FAILED, Local, PLAN, Place, is_url};
 use crate::plan::Plan;
 use crate::progress::say;
 use crate::reader::Shard;
 use crate::worker::Worker;
 
-/// Says what is to be made.
-pub(crate) const PLAN: &str = "extract.json";
-/// Lists the images that could not be read.
-pub(crate) const FAILED: &str = "failed.jsonl";
-
-/// A directory and what it is to hold.
+/// A place and what it is to hold.
 #[derive(Debug)]
 pub(crate) struct Output {
-    dir: PathBuf,
-    directory: Directory,
+    out: PathBuf,
+    place: Place,
     plan: Plan,
 }
 
 impl Output {
-    /// Begins `dir`, or continues it if what is there was begun as `wanted`; alone, or as one of several workers.
-    pub(crate) fn open(dir: &Path, wanted: &Plan, worker: Option<Worker>) -> Result<Self> {
-        let directory = match worker {
-            None => Directory::alone(dir)?,
-            Some(worker) => Directory::shared(dir, worker)?,
-        };
+    /// Begins `out`, or continues it if what is there was begun as `wanted`; alone, or as one of several workers.
+    pub(crate) fn open(out: &Path, wanted: &Plan, worker: Option<Worker>) -> Result<Self> {
+        let place = Place::open(out, worker)?;
         // before the plan is looked for, as other workers write theirs and then shards
-        let names = directory.names()?;
+        let names = place.names()?;
         let shard = names.iter().find(|name| name.ends_with(".safetensors"));
-        let path = directory.path(PLAN);
+        let path = out.join(PLAN);
         let text = wanted.to_json(&path)?;
-        let begun = match (Plan::read(&path)?, shard) {
+        let begun = match (place.read(PLAN)?, shard) {
             (Some(begun), _) => begun,
             (None, Some(found)) => {
-                return Err(Error::Foreign { out: dir.to_owned(), found: found.clone() });
+                return Err(Error::Foreign { out: out.to_owned(), found: found.clone() });
             }
             (None, None) => {
-                directory.create(PLAN, &text)?;
-                Plan::read(&path)?.ok_or_else(|| Error::NotBegun(dir.to_owned()))?
+                place.create(PLAN, &text)?;
+                place.read(PLAN)?.ok_or_else(|| Error::NotBegun(out.to_owned()))?
             }
         };
+        let begun = Plan::parse(&begun, &path)?;
         let differences = begun.differences(wanted);
         let plan = match (differences.is_empty(), shard, worker) {
             (true, ..) => begun,
             (false, None, None) => {
-                directory.write(PLAN, &text)?; // there is nothing yet to mix with
+                place.write(PLAN, &text)?; // there is nothing yet to mix with
                 wanted.clone()
             }
-            (false, ..) => return Err(Error::Differs { out: dir.to_owned(), differences }),
+            (false, ..) => return Err(Error::Differs { out: out.to_owned(), differences }),
         };
-        Ok(Self { dir: dir.to_owned(), directory, plan })
+        Ok(Self { out: out.to_owned(), place, plan })
     }
 
-    /// What is in `dir`, for this process alone.
-    pub(crate) fn begun(dir: &Path) -> Result<Self> {
-        let plan = dir.join(PLAN);
-        if !plan.exists() {
-            return Err(Error::NotBegun(dir.to_owned())); // and no lock is left in somebody's directory
+    /// What is in `out`, for this process alone.
+    pub(crate) fn begun(out: &Path) -> Result<Self> {
+        let path = out.join(PLAN);
+        let none = || Error::NotBegun(out.to_owned());
+        if !is_url(out) && !path.exists() {
+            return Err(none()); // and no lock is left in somebody's directory
         }
-        let directory = Directory::alone(dir)?;
-        let plan = Plan::read(&plan)?.ok_or_else(|| Error::NotBegun(dir.to_owned()))?;
-        Ok(Self { dir: dir.to_owned(), directory, plan })
+        let place = Place::open(out, None)?;
+        let plan = Plan::parse(&place.read(PLAN)?.ok_or_else(none)?, &path)?;
+        Ok(Self { out: out.to_owned(), place, plan })
     }
 
     /// What is to be made, as it was begun.
@@ -83,9 +75,10 @@ impl Output {
         &self.plan
     }
 
-    /// The file of a shard.
-    pub(crate) fn shard(&self, index: usize) -> PathBuf {
-        self.directory.path(&shard_name(index))
+    /// Whether all of `shards` are there.
+    pub(crate) fn has(&self, shards: &[&Shard]) -> Result<bool> {
+        let names: HashSet<String> = self.place.names()?.into_iter().collect();
+        Ok(shards.iter().all(|shard| names.contains(&shard_name(shard.index))))
     }
 
     /// Writes a shard of features `[N, D]`.
@@ -96,7 +89,7 @@ impl Output {
         ids: &[i64],
         features: &Tensor,
     ) -> Result<()> {
-        self.directory.publish(&shard_name(index), |path| {
+        self.place.publish(&shard_name(index), |path| {
             Ok(write_shard(path, header, ids, features, self.plan.dtype.into())?)
         })
     }
@@ -116,24 +109,25 @@ impl Output {
             }
         }
         if interrupt::requested() {
-            return Err(Error::Interrupted(self.dir.clone()));
+            return Err(Error::Interrupted(self.out.clone()));
         }
         if !missing.is_empty() {
-            self.directory.remove(Index::FILE)?; // it says that all shards are there
-            missing.iter().try_for_each(|shard| self.directory.remove(&shard_name(shard.index)))?;
+            self.place.remove(Index::FILE)?; // it says that all shards are there
+            missing.iter().try_for_each(|shard| self.place.remove(&shard_name(shard.index)))?;
         }
         Ok(missing)
     }
 
     /// Whether a shard is there, undamaged, and holds or excuses just the images it should.
     fn is_whole(&self, dataset: &Dataset, shard: &Shard) -> Result<bool> {
-        let path = self.shard(shard.index);
-        if interrupt::requested() || !path.exists() {
+        let name = shard_name(shard.index);
+        if interrupt::requested() {
             return Ok(false);
         }
+        let Some(local) = self.place.local(&name)? else { return Ok(false) };
         let check = || -> nic_data::Result<bool> {
-            let header = verify_shard(&path)?;
-            let features = Features::open(&path)?;
+            let header = verify_shard(&local.path)?;
+            let features = Features::open(&local.path)?;
             let failed: HashSet<i64> = header.failed.iter().map(|(id, _)| *id).collect();
             let known = |id| failed.contains(&id) != features.position(id).is_some();
             Ok(header.dataset == self.plan.dataset
@@ -144,7 +138,10 @@ impl Output {
         };
         match check() {
             Ok(true) => return Ok(true),
-            Ok(false) => say(&format!("{}: holds other images; making it again", path.display())),
+            Ok(false) => {
+                let shard = self.out.join(name);
+                say(&format!("{}: holds other images; making it again", shard.display()));
+            }
             // what the system refuses to read may well be whole
             Err(error @ nic_data::Error::Core(CoreError::Io { .. })) => return Err(error.into()),
             Err(error) => say(&format!("{error}; making it again")),
@@ -158,12 +155,11 @@ impl Output {
         let faults: Vec<Result<Option<String>>> = (0..self.plan.shards())
             .into_par_iter()
             .map(|index| match interrupt::requested() {
-                true => Err(Error::Interrupted(self.dir.clone())),
+                true => Err(Error::Interrupted(self.out.clone())),
                 false => self.fault(index),
             })
             .collect();
-        let mut counts: Vec<usize> =
-            self.directory.workers()?.into_iter().map(Worker::count).collect();
+        let mut counts: Vec<usize> = self.place.workers()?.into_iter().map(Worker::count).collect();
         counts.sort_unstable();
         counts.dedup();
         let mut lines = Vec::new();
@@ -179,10 +175,12 @@ impl Output {
 
     /// What is wrong with a shard, as far as the plan alone says it.
     fn fault(&self, index: usize) -> Result<Option<String>> {
-        let path = self.shard(index);
+        let Some(local) = self.place.local(&shard_name(index))? else {
+            return Ok(Some("missing".to_owned()));
+        };
         let check = || -> nic_data::Result<Option<String>> {
-            let header = verify_shard(&path)?;
-            let features = Features::open(&path)?;
+            let header = verify_shard(&local.path)?;
+            let features = Features::open(&local.path)?;
             let mut differences = self.plan.encoder.differences(&header.encoder);
             if header.dataset != self.plan.dataset {
                 let (found, expected) = (&header.dataset, &self.plan.dataset);
@@ -201,21 +199,16 @@ impl Output {
         };
         match check() {
             Ok(fault) => Ok(fault),
-            Err(nic_data::Error::Core(CoreError::Io { source, .. }))
-                if source.kind() == ErrorKind::NotFound =>
-            {
-                Ok(Some("missing".to_owned()))
-            }
             Err(error @ nic_data::Error::Core(CoreError::Io { .. })) => Err(error.into()),
             Err(error) => Ok(Some(error.to_string())),
         }
     }
 
     /// Image and reason of what could not be read for `shards`, all of which are there.
-    pub(crate) fn failed(&self, shards: impl Iterator<Item = usize>) -> Result<Vec<(i64, String)>> {
+    pub(crate) fn failed(&self, shards: &[Shard]) -> Result<Vec<(i64, String)>> {
         let mut failed = Vec::new();
-        for index in shards {
-            failed.extend(read_shard_header(&self.shard(index))?.failed);
+        for shard in shards {
+            failed.extend(read_shard_header(&self.local(shard.index)?.path)?.failed);
         }
         Ok(failed)
     }
@@ -223,23 +216,39 @@ impl Output {
     /// Lists the failed images and then the shards, where that is not done yet; the failed: id and reason. For a
     /// process that is alone.
     pub(crate) fn finish(&self) -> Result<Vec<(i64, String)>> {
-        let failed = self.failed(0..self.plan.shards())?;
+        let mut failed = Vec::new();
+        let shards = (0..self.plan.shards()).map(|index| {
+            let local = self.local(index)?;
+            failed.extend(read_shard_header(&local.path)?.failed);
+            Ok((shard_name(index), local))
+        });
+        let index = Index::of_each(&self.out, shards)?.to_json()?;
         let lines: String = failed
             .iter()
             .map(|(id, reason)| {
                 format!("{}\n", serde_json::json!({ "image_id": id, "reason": reason }))
             })
             .collect();
-        let shards: Vec<String> = (0..self.plan.shards()).map(shard_name).collect();
-        let index = Index::of(&self.dir, &shards)?;
-        if fs::read(self.directory.path(FAILED)).ok().as_deref() != Some(lines.as_bytes()) {
-            self.directory.write(FAILED, lines.as_bytes())?;
+        for (name, content) in [(FAILED, lines.as_bytes()), (Index::FILE, &index)] {
+            if self.place.read(name)?.as_deref() != Some(content) {
+                self.place.write(name, content)?;
+            }
         }
-        if Index::load(&self.dir).ok().as_ref() != Some(&index) {
-            index.write(&self.dir)?;
-        }
-        self.directory.forget_workers()?;
+        self.place.forget_workers()?;
         Ok(failed)
+    }
+
+    /// A shard that was there a moment ago.
+    fn local(&self, index: usize) -> nic_data::Result<Local> {
+        let name = shard_name(index);
+        let gone =
+            |what: String| CoreError::Usage(format!("{}: {what}", self.out.join(&name).display()));
+        match self.place.local(&name) {
+            Ok(Some(local)) => Ok(local),
+            Ok(None) => Err(gone("gone while the program ran".to_owned()).into()),
+            Err(Error::Core(error)) => Err(error.into()),
+            Err(error) => Err(gone(error.to_string()).into()),
+        }
     }
 }
 

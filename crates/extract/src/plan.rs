@@ -1,7 +1,5 @@
 //! What a run is to make, kept as `extract.json` so that a later run can tell whether it may continue.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use nic_core::{EncoderSpec, Error as CoreError};
@@ -35,15 +33,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// From `extract.json`; none where there is no such file.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>> {
-        match fs::read(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            text => {
-                let text = text.map_err(CoreError::io(path))?;
-                Ok(Some(serde_json::from_slice(&text).map_err(CoreError::json(path))?))
-            }
-        }
+    /// From the text of `extract.json`.
+    pub(crate) fn parse(text: &[u8], path: &Path) -> Result<Self> {
+        Ok(serde_json::from_slice(text).map_err(CoreError::json(path))?)
     }
 
     /// The text of `extract.json`.

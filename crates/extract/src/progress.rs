@@ -89,5 +89,6 @@ fn log(bar: &ProgressBar, line: &str) {
 
 /// A line on stderr; a closed stderr is no reason to stop.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    // at once, as launchers mix what several processes say
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }

@@ -14,6 +14,7 @@ use crate::args::Args;
 use crate::clock::Clocks;
 use crate::error::{Error, Result};
 use crate::output::Output;
+use crate::place::is_url;
 use crate::plan::{self, Plan};
 use crate::progress::{Progress, say};
 use crate::reader::Shard;
@@ -41,7 +42,10 @@ pub fn run(args: &Args) -> Result<Report> {
         limit: args.limit.map(Into::into),
         images: chosen.len(),
         records_sha256: plan::sha256(chosen.iter().map(|&position| record(&dataset, position))),
-        encoder: encoder.relative_to(&dir)?,
+        encoder: match is_url(&dir) {
+            true => encoder, // nothing on this disk is relative to that
+            false => encoder.relative_to(&dir)?,
+        },
         dtype: args.dtype,
         shard_size: args.shard_size.into(),
     };
@@ -67,7 +71,7 @@ pub fn run(args: &Args) -> Result<Report> {
             ));
         }
         extract(args, &weights, &dataset, &missing, &output, &clocks)?;
-        if missing.iter().any(|shard| !output.shard(shard.index).exists()) {
+        if !output.has(&missing)? {
             return Err(match interrupt::requested() {
                 true => Error::Interrupted(dir),
                 false => Error::Stopped("write"),
@@ -76,7 +80,7 @@ pub fn run(args: &Args) -> Result<Report> {
     }
     let failed = match worker {
         None => output.finish()?,
-        Some(_) => output.failed(shards.iter().map(|shard| shard.index))?,
+        Some(_) => output.failed(&shards)?,
     };
     let images = shards.iter().map(|shard| shard.positions.len()).sum();
     if let Some((id, reason)) = failed.first() {

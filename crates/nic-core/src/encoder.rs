@@ -51,7 +51,7 @@ impl EncoderSpec {
             Location::Local(path) => {
                 std::path::absolute(path).map_err(Error::io(path))?.display().to_string()
             }
-            Location::Hub { .. } => weights.to_string(),
+            Location::Hub { .. } | Location::Object { .. } => weights.to_string(),
         };
         Ok(Self {
             architecture: "vgg16".into(),
@@ -102,6 +102,9 @@ impl EncoderSpec {
     /// A record from a file in `from` for a file in `to`: a relative `weights` still names the same file.
     /// `hf://...` and absolute paths stay as they are.
     pub fn relocated(&self, from: &Path, to: &Path) -> Result<Self> {
+        if let Some(weights) = below_url(from, &self.weights) {
+            return Ok(Self { weights, ..self.clone() });
+        }
         match Location::parse(&self.weights, from)? {
             Location::Local(path) if !Path::new(&self.weights).is_absolute() => {
                 let path = std::path::absolute(&path).map_err(Error::io(path))?;
@@ -110,6 +113,25 @@ impl EncoderSpec {
             _ => Ok(self.clone()),
         }
     }
+}
+
+/// The URL of a path that is relative to the URL `from`; none where either is not such.
+fn below_url(from: &Path, path: &str) -> Option<String> {
+    let mut url = Location::parse(from.to_str()?, Path::new("")).ok()?;
+    if path.contains("://") || Path::new(path).is_absolute() {
+        return None;
+    }
+    let Location::Object { key, .. } = &mut url else { return None };
+    let mut parts: Vec<&str> = key.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            ".." => _ = parts.pop()?,
+            "." | "" => {}
+            part => parts.push(part),
+        }
+    }
+    *key = parts.join("/");
+    Some(url.to_string())
 }
 
 /// `path`, absolute, free of `..` and of symbolic links but for its last part; it need not exist yet.

@@ -66,6 +66,14 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// An object store that cannot be reached or refuses.
+    #[error("{url}: {reason}")]
+    Objects {
+        /// `s3://...`
+        url: String,
+        /// Why not.
+        reason: String,
+    },
     /// A setting that makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -95,7 +103,7 @@ impl Error {
                 NotFound | IsADirectory | NotADirectory => 2,
                 _ => 1,
             },
-            Self::Candle(_) | Self::Hub { .. } => 1,
+            Self::Candle(_) | Self::Hub { .. } | Self::Objects { .. } => 1,
             _ => 2,
         }
     }

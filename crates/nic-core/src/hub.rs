@@ -1,11 +1,11 @@
-//! Where a file is: on this disk, or on the Hugging Face hub.
+//! Where a file is: on this disk, on the Hugging Face hub, or in an object store.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// A local path or `hf://...`.
+/// A local path, `hf://...`, or an object's URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A file or directory on this disk.
@@ -19,7 +19,17 @@ pub enum Location {
         /// The file inside it; empty where only the repository is named.
         path: String,
     },
+    /// `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or `az://CONTAINER/KEY`.
+    Object {
+        /// `s3://BUCKET` and so on.
+        store: String,
+        /// The object in it, or the prefix of several; may be empty.
+        key: String,
+    },
 }
+
+/// Object stores.
+const STORES: [&str; 3] = ["s3://", "gs://", "az://"];
 
 impl Location {
     /// Reads `text`; a relative path is taken relative to `base`.
@@ -27,11 +37,24 @@ impl Location {
     /// # Errors
     /// [`Error::Usage`] where `text` is empty or a URL of another form than above.
     pub fn parse(text: &str, base: &Path) -> Result<Self> {
+        let plain = |part: &&str| !part.is_empty() && **part != *"." && **part != *"..";
+        if let Some(rest) = STORES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+            let key = key.strip_suffix('/').unwrap_or(key);
+            return match plain(&bucket) && (key.is_empty() || key.split('/').all(|p| plain(&p))) {
+                true => {
+                    let store = format!("{}{bucket}", &text[..text.len() - rest.len()]);
+                    Ok(Self::Object { store, key: key.to_owned() })
+                }
+                false => Err(Error::Usage(format!("{text}: expected BUCKET[/KEY] after ://"))),
+            };
+        }
         let Some(rest) = text.strip_prefix("hf://") else {
             return match text {
                 "" => Err(Error::Usage("a path is empty".into())),
                 _ if text.contains("://") => {
-                    Err(Error::Usage(format!("{text}: expected a path or hf://...")))
+                    let known = "a path, hf://..., s3://..., gs://... or az://...";
+                    Err(Error::Usage(format!("{text}: expected {known}")))
                 }
                 _ => Ok(Self::Local(base.join(text))),
             };
@@ -44,7 +67,6 @@ impl Location {
         if parts.last() == Some(&"") {
             parts.pop();
         }
-        let plain = |part: &&str| !part.is_empty() && **part != *"." && **part != *"..";
         match parts.as_slice() {
             [owner, name, path @ ..] if parts.iter().all(plain) => {
                 Ok(Self::Hub { dataset, repo: format!("{owner}/{name}"), path: path.join("/") })
@@ -64,7 +86,7 @@ impl Location {
             place: self.to_string(),
             what: "the file".into(),
             hint: match self {
-                Self::Local(_) => String::new(),
+                Self::Local(_) | Self::Object { .. } => String::new(),
                 Self::Hub { .. } => " (the hub answers 404: no such repository or file)".into(),
             },
         })
@@ -84,7 +106,34 @@ impl Location {
                 url: self.to_string(),
                 reason: "nic-core was built without its feature `hub`".into(),
             }),
+            #[cfg(feature = "object-store")]
+            Self::Object { .. } => crate::objects::fetch(self),
+            #[cfg(not(feature = "object-store"))]
+            Self::Object { .. } => Err(self.no_objects()),
         }
+    }
+
+    /// A directory on this disk with the files directly below `self` whose names are `wanted`: an object store's in the
+    /// cache, where the store must be asked; any other is `self`.
+    ///
+    /// # Errors
+    /// As [`Location::fetch`].
+    pub fn fetch_directory(&self, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
+        match self {
+            #[cfg(feature = "object-store")]
+            Self::Object { .. } => crate::objects::fetch_directory(self, wanted),
+            _ => {
+                drop(wanted);
+                self.fetch()
+            }
+        }
+    }
+
+    /// What to say of an object where there is no store to ask.
+    #[cfg(not(feature = "object-store"))]
+    fn no_objects(&self) -> Error {
+        let reason = "this program was built without its feature `object-store`".into();
+        Error::Objects { url: self.to_string(), reason }
     }
 
     /// The files that a `*` in the last part of the path stands for, sorted by name; `self` where there is none.
@@ -113,6 +162,12 @@ impl Location {
                 let names = directory.names_on_hub(pattern)?;
                 (directory, names)
             }
+            Self::Object { store, key } => {
+                let key = key.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+                let directory = Self::Object { store: store.clone(), key };
+                let names = directory.names_of_objects()?;
+                (directory, names)
+            }
         };
         let mut names: Vec<_> = names.into_iter().filter(|name| fits(name, pattern)).collect();
         names.sort();
@@ -133,6 +188,16 @@ impl Location {
         self.fetch().map(|_| Vec::new())
     }
 
+    #[cfg(feature = "object-store")]
+    fn names_of_objects(&self) -> Result<Vec<String>> {
+        crate::Objects::open(&self.to_string())?.names()
+    }
+
+    #[cfg(not(feature = "object-store"))]
+    fn names_of_objects(&self) -> Result<Vec<String>> {
+        Err(self.no_objects())
+    }
+
     /// `self` with `name` below it: a file of a directory or repository.
     pub fn join(&self, name: &str) -> Self {
         match self {
@@ -141,6 +206,10 @@ impl Location {
                 let slash = if path.is_empty() { "" } else { "/" };
                 let path = format!("{path}{slash}{name}");
                 Self::Hub { dataset: *dataset, repo: repo.clone(), path }
+            }
+            Self::Object { store, key } => {
+                let slash = if key.is_empty() { "" } else { "/" };
+                Self::Object { store: store.clone(), key: format!("{key}{slash}{name}") }
             }
         }
     }
@@ -152,6 +221,10 @@ impl Location {
             Self::Hub { dataset, repo, path } => {
                 let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).into();
                 Self::Hub { dataset: *dataset, repo: repo.clone(), path: parent }.join(name)
+            }
+            Self::Object { store, key } => {
+                let parent = key.rsplit_once('/').map_or("", |(parent, _)| parent).into();
+                Self::Object { store: store.clone(), key: parent }.join(name)
             }
         }
     }
@@ -177,6 +250,10 @@ impl fmt::Display for Location {
                 let slash = if path.is_empty() { "" } else { "/" };
                 write!(f, "hf://{kind}{repo}{slash}{path}")
             }
+            Self::Object { store, key } => {
+                let slash = if key.is_empty() { "" } else { "/" };
+                write!(f, "{store}{slash}{key}")
+            }
         }
     }
 }
@@ -189,6 +266,10 @@ mod tests {
         Location::Hub { dataset, repo: repo.into(), path: path.into() }
     }
 
+    fn object(store: &str, key: &str) -> Location {
+        Location::Object { store: store.into(), key: key.into() }
+    }
+
     #[test]
     fn locations_are_read_and_written() {
         let base = Path::new("/base");
@@ -197,12 +278,16 @@ mod tests {
             ("hf://a/b/c/d.json", hub(false, "a/b", "c/d.json")),
             ("hf://datasets/a/b", hub(true, "a/b", "")),
             ("hf://datasets/a/b/data/x.parquet", hub(true, "a/b", "data/x.parquet")),
+            ("s3://bucket/a/b.zip", object("s3://bucket", "a/b.zip")),
+            ("gs://bucket", object("gs://bucket", "")),
+            ("az://container/x", object("az://container", "x")),
             ("/etc/x", Location::Local("/etc/x".into())),
         ] {
             let location = Location::parse(text, base).unwrap();
             assert_eq!(location, expected);
             assert_eq!(location.to_string(), text);
         }
+        assert_eq!(Location::parse("s3://a/b/", base).unwrap(), object("s3://a", "b"));
         assert_eq!(Location::parse("hf://a/b/", base).unwrap(), hub(false, "a/b", ""));
         let below = Location::parse("../w/x", base).unwrap();
         assert_eq!(below, Location::Local("/base/../w/x".into()));
@@ -210,8 +295,9 @@ mod tests {
 
     #[test]
     fn what_is_no_location_is_named() {
-        let wrong =
-            ["", "hf://", "hf://gpt2", "hf://datasets/a", "hf://a//b", "hf://a/b/../c", "s3://a/b"];
+        let hub = ["", "hf://", "hf://gpt2", "hf://datasets/a", "hf://a//b", "hf://a/b/../c"];
+        let store = ["s3://", "s3:///a", "gs://a//b", "az://a/../b", "s3://..", "ftp://a/b"];
+        let wrong = hub.into_iter().chain(store);
         for text in wrong {
             let error = Location::parse(text, Path::new(".")).unwrap_err();
             assert!(error.to_string().contains(text), "{error}");
@@ -225,6 +311,9 @@ mod tests {
         assert_eq!(hub(true, "a/b", "x").join("y/z"), hub(true, "a/b", "x/y/z"));
         assert_eq!(hub(false, "a/b", "x/i.json").sibling("y"), hub(false, "a/b", "x/y"));
         assert_eq!(hub(false, "a/b", "i.json").sibling("y"), hub(false, "a/b", "y"));
+        assert_eq!(object("s3://b", "").join("x"), object("s3://b", "x"));
+        assert_eq!(object("s3://b", "x").join("y"), object("s3://b", "x/y"));
+        assert_eq!(object("s3://b", "x/i.json").sibling("y"), object("s3://b", "x/y"));
         assert_eq!(Location::Local("d".into()).join("f"), Location::Local("d/f".into()));
         assert_eq!(Location::Local("d/i".into()).sibling("f"), Location::Local("d/f".into()));
     }

@@ -23,6 +23,8 @@ mod hub;
 mod init;
 mod linear;
 mod matmul;
+#[cfg(feature = "object-store")]
+mod objects;
 mod packed;
 mod preprocess;
 mod recurrence;
@@ -44,6 +46,8 @@ pub use error::{Error, Result};
 pub use fetch::Hub;
 pub use generate::{BeamSearch, Generate, Greedy, Hypothesis, LengthNorm, Rules, Sample};
 pub use hub::Location;
+#[cfg(feature = "object-store")]
+pub use objects::Objects;
 pub use packed::PackedCaptions;
 pub use preprocess::{Crop, Preprocess};
 pub use tokenizer::Tokenizer;

@@ -30,7 +30,11 @@ pub(crate) fn files(weights: &Location) -> Result<Vec<PathBuf>> {
         Location::Local(path) if path.extension().is_some_and(|end| end == "json") => {
             indexed(weights)
         }
-        Location::Hub { path, .. } if path.ends_with(".json") => indexed(weights),
+        Location::Hub { path, .. } | Location::Object { key: path, .. }
+            if path.ends_with(".json") =>
+        {
+            indexed(weights)
+        }
         _ => Ok(vec![weights.fetch()?]),
     }
 }

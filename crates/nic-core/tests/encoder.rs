@@ -187,6 +187,11 @@ fn a_relative_path_to_the_weights_moves_with_its_record() {
         let spec = at(kept);
         assert_eq!(spec.relocated(&top.join("runs"), &top.join("weights")).unwrap(), spec);
     }
+    // features that a whole tree was put into a bucket with
+    let bucket = at("../../weights/vgg.safetensors");
+    let found = bucket.relocated(Path::new("s3://b/features/coco"), &top.join("runs")).unwrap();
+    assert_eq!(found.weights, "s3://b/weights/vgg.safetensors");
+    assert_eq!(at("gs://a/b").relocated(Path::new("s3://b/c"), &top).unwrap().weights, "gs://a/b");
     assert_eq!(at("hf://a/b").relative_to(&top).unwrap().weights, "hf://a/b");
 }
 

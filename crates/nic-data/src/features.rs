@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
-use nic_core::EncoderSpec;
+use nic_core::{EncoderSpec, Location};
 
 use crate::index::same_encoder;
 use crate::shard::{Shard, expect};
@@ -26,10 +26,19 @@ pub struct Features {
 }
 
 impl Features {
-    /// Maps one file, or a directory: the shards that its `index.json` lists, or every `*.safetensors` where it has none.
+    /// Maps one file, a directory, or what lies below `s3://...`, `gs://...` or `az://...`, fetched into the cache: the shards that its `index.json` lists, or every `*.safetensors` where it has none.
     ///
     /// Lengths, shapes and types are checked; hashes only by [`Features::verify`].
     pub fn open(path: &Path) -> Result<Self> {
+        let fetched = match path.to_str().map(|text| Location::parse(text, Path::new(""))) {
+            Some(Ok(location @ Location::Object { .. })) => {
+                Some(location.fetch_directory(|name| {
+                    name == Index::FILE || name.ends_with(".safetensors")
+                })?)
+            }
+            _ => None,
+        };
+        let path = fetched.as_deref().unwrap_or(path);
         let directory = path.metadata().map_err(nic_core::Error::io(path))?.is_dir();
         let index = match directory && path.join(Index::FILE).exists() {
             true => Some(Index::load(path)?),

@@ -1,4 +1,4 @@
-//! Where image files lie: a directory, or a .zip archive that stays packed.
+//! Where image files lie: a directory, a .zip archive that stays packed, or an object store.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,11 +15,13 @@ use crate::{Error, Result};
 /// No photograph is larger; a damaged or hostile archive may claim anything.
 const MAX_IMAGE_BYTES: u64 = 1 << 30;
 
-/// A directory or archive of images.
+/// A directory, archive or prefix of images.
 #[derive(Debug)]
 pub(crate) enum Folder {
     Directory(PathBuf),
     Archive(Archive),
+    #[cfg(feature = "object-store")]
+    Objects(PathBuf, nic_core::Objects),
 }
 
 #[derive(Debug)]
@@ -32,6 +34,14 @@ pub(crate) struct Archive {
 
 impl Folder {
     pub(crate) fn open(location: &Location) -> Result<Self> {
+        #[cfg(feature = "object-store")]
+        if matches!(location, Location::Object { .. }) {
+            let url = location.to_string();
+            let objects = nic_core::Objects::open(&url)?;
+            if objects.any()? {
+                return Ok(Self::Objects(url.into(), objects));
+            }
+        }
         let path = location.fetch()?;
         if path.metadata().map_err(nic_core::Error::io(&path))?.is_dir() {
             return Ok(Self::Directory(path));
@@ -58,6 +68,8 @@ impl Folder {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Directory(path) | Self::Archive(Archive { path, .. }) => path,
+            #[cfg(feature = "object-store")]
+            Self::Objects(path, _) => path,
         }
     }
 
@@ -76,6 +88,11 @@ impl Folder {
                 Ok(None)
             }
             Self::Archive(archive) => archive.read(name, exact),
+            #[cfg(feature = "object-store")]
+            Self::Objects(_, objects) => match (objects.get(name)?, base_name(name)) {
+                (None, base) if !exact && base != name => Ok(objects.get(base)?),
+                (found, _) => Ok(found),
+            },
         }
     }
 }

@@ -51,12 +51,22 @@ impl Index {
 
     /// Hashes the shards `files` (names in `dir`), which must fit together and share no image.
     pub fn of(dir: &Path, files: &[String]) -> Result<Self> {
+        Self::of_each(dir, files.iter().map(|file| Ok((file.clone(), dir.join(file)))))
+    }
+
+    /// As [`Index::of`], of names for `dir` with the files that stand for them one after the other.
+    pub fn of_each<P: AsRef<Path>>(
+        dir: &Path,
+        shards: impl Iterator<Item = Result<(String, P)>>,
+    ) -> Result<Self> {
         let mut index: Option<Self> = None;
         let mut seen = HashMap::new();
-        for file in files {
-            let path = dir.join(plain(dir, file)?);
-            let shard = Shard::open(&path)?;
-            let header = shard.header.as_ref().ok_or_else(|| not_ours(&path))?;
+        for shard in shards {
+            let (file, path) = shard?;
+            plain(dir, &file)?;
+            let path = path.as_ref();
+            let shard = Shard::open(path)?;
+            let header = shard.header.as_ref().ok_or_else(|| not_ours(path))?;
             let index = index.get_or_insert_with(|| Self {
                 format: FORMAT,
                 dim: shard.dim,
@@ -67,18 +77,18 @@ impl Index {
                 shards: Vec::new(),
             });
             index.check(&shard)?;
-            expect(&path, "dataset", &header.dataset, header.dataset == index.dataset, || {
+            expect(path, "dataset", &header.dataset, header.dataset == index.dataset, || {
                 format!("{}, as in the first shard", index.dataset)
             })?;
             for &id in &shard.ids {
-                if let Some(first) = seen.insert(id, file) {
+                if let Some(first) = seen.insert(id, file.clone()) {
                     let reason = format!("image {id} is here and in {first}");
                     return Err(Error::data(path.display(), reason));
                 }
             }
             let rows = shard.ids.len();
             index.rows += rows;
-            index.shards.push(IndexedShard { file: file.clone(), rows, sha256: shard.sha256() });
+            index.shards.push(IndexedShard { file, rows, sha256: shard.sha256() });
         }
         index.ok_or_else(|| Error::data(dir.display(), "an index needs at least one shard"))
     }
@@ -99,11 +109,18 @@ impl Index {
         Ok(index)
     }
 
+    /// The text of `index.json`.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut text =
+            serde_json::to_vec_pretty(self).map_err(nic_core::Error::json(Self::FILE))?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
     /// Writes `dir/index.json`.
     pub fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join(Self::FILE);
-        let mut text = serde_json::to_vec_pretty(self).map_err(nic_core::Error::json(&path))?;
-        text.push(b'\n');
+        let text = self.to_json()?;
         write_whole(&path, |file| file.write_all(&text))
     }
 

@@ -356,7 +356,10 @@ impl Config {
             let covers = |set: &str| {
                 key.strip_prefix(set).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
-            if !set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| covers(k.trim())) {
+            let from_set =
+                set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| covers(k.trim()));
+            let is_url = value.to_string_lossy().contains("://");
+            if !from_set && !is_url {
                 *value = base.join(&*value);
             }
             Ok(())

@@ -415,7 +415,7 @@ impl Trainer {
 
 /// The directory that a record of the encoder in these features is relative to.
 fn home(features: &Path) -> PathBuf {
-    if features.is_dir() {
+    if features.is_dir() || features.to_string_lossy().contains("://") {
         features.to_owned()
     } else {
         features.parent().unwrap_or(Path::new("")).to_owned()
