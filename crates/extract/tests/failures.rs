@@ -229,6 +229,6 @@ fn bad_usage_and_bad_input() {
     expect(&["--dataset", "up.toml", data[1]], 2, &["../up", "--out"]);
     expect(&[&data[..], &["--split", "val"]].concat(), 2, &["data.toml", "val", "train (2)"]);
     expect(&[&data[..], &["--out", "file"]].concat(), 1, &["file: "]);
-    expect(&[&data[..], &["--out", "file/below"]].concat(), 1, &["file/below: "]);
+    expect(&[&data[..], &["--out", "file/below"]].concat(), 2, &["file/below: "]);
     expect(&["--dataset=gone.toml", data[1], data[2]], 2, &["gone"]);
 }
