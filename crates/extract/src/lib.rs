@@ -18,7 +18,7 @@ mod report;
 mod run;
 mod writer;
 
-pub use args::{Args, Dtype};
+pub use args::{Args, Dtype, Precision};
 pub use clock::{Clock, Clocks};
 pub use error::{Error, Result};
 pub use report::Report;

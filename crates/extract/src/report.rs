@@ -22,13 +22,15 @@ pub struct Report {
     pub made: usize,
     /// From start to end.
     pub elapsed: Duration,
+    /// While the stages ran: without the weights' hash and what else comes before the first image.
+    pub running: Duration,
     /// What each stage cost.
     pub clocks: Arc<Clocks>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { out, images, failed, shards, made, elapsed, clocks } = self;
+        let Self { out, images, failed, shards, made, elapsed, clocks, .. } = self;
         write!(f, "{}: {} images in shards: {shards}", out.display(), images - failed)?;
         match made {
             0 => write!(f, ", whole already, nothing to do")?,
