@@ -47,6 +47,37 @@ bench-peers *args:
 test-object-store:
     cargo test --release --workspace --features object-store --test objects
 
+# A CUDA toolkit from Python wheels, for machines without one: `eval "$(just cuda-toolkit DIR)"`
+cuda-toolkit dir *args:
+    @tools/cuda-toolkit.sh "$@"
+
+# The programs with CUDA, to be copied to a machine with a card: in target/cuda, less than 64 MiB together
+build-cuda:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p target/cuda
+    # candle's kernels stand in a program once for each place that names them; the linker (LLVM's) folds them into one
+    export RUSTFLAGS='-C link-arg=-Wl,--icf=all -C link-arg=-Wl,--ignore-data-address-equality'
+    cargo build --release --features cudnn --bin extract --bin train --bin caption --bin gpu-check
+    for program in extract train caption gpu-check; do
+      strip -o "target/cuda/$program" "target/release/$program"
+      if needed=$(readelf -d "target/cuda/$program" | grep -E 'NEEDED.*\[lib(cu|nv)'); then
+        echo "$program does not start where these are missing: $needed" >&2
+        exit 1
+      fi
+    done
+    cp benches/peers/gpu.py benches/peers/train.py target/cuda
+    cd target/cuda
+    du --bytes extract train caption gpu-check
+    bytes=$(cat extract train caption | wc -c)
+    echo "extract, train and caption: $((bytes >> 20)) MiB together"
+    [ "$bytes" -lt $((64 << 20)) ]
+
+# Is a GPU right, and as fast as PyTorch? Without Rust: `python3 gpu.py ./gpu-check` in a copy of target/cuda
+gpu-check *args:
+    cargo build --quiet --release --features '{{features}}' --bin gpu-check
+    python3 benches/peers/gpu.py target/release/gpu-check "$@"
+
 # Format, lints and documentation, as CI has them
 lint:
     cargo fmt --all --check

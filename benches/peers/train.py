@@ -71,8 +71,8 @@ def peer(arguments):
     print(words / (time.perf_counter() - start))
 
 
-def world(directory, steps, vocab):
-    """The same captions as a dataset with features, and a configuration of one epoch."""
+def world(directory, steps, vocab, epochs=1):
+    """The same captions as a dataset with features, and a configuration."""
     import numpy as np
     from safetensors.numpy import save_file
 
@@ -91,7 +91,7 @@ def world(directory, steps, vocab):
     (directory / "run.toml").write_text(
         'data = { dataset = "data.toml", features = "features.safetensors", min_count = 1 }\n'
         f"model = {{ embed_dim = {DIM}, hidden_dim = {DIM}, dropout = 0.5 }}\n"
-        f'train = {{ batch_size = {BATCH}, epochs = 1, schedule = "constant" }}\n'
+        f'train = {{ batch_size = {BATCH}, epochs = {epochs}, schedule = "constant" }}\n'
         'output = { dir = "run", save_steps = 1000000 }\n'
     )
 

@@ -22,15 +22,21 @@ impl Clock {
         done
     }
 
-    fn busy(&self) -> Duration {
+    /// How long it was busy.
+    pub fn busy(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed))
+    }
+
+    /// How many images went through.
+    pub fn images(&self) -> u64 {
+        self.images.load(Ordering::Relaxed)
     }
 }
 
 /// `12.3 s (45.6 images/s)`.
 impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (seconds, images) = (self.busy().as_secs_f64(), self.images.load(Ordering::Relaxed));
+        let (seconds, images) = (self.busy().as_secs_f64(), self.images());
         write!(f, "{seconds:.1} s ({:.1} images/s)", images as f64 / seconds.max(1e-9))
     }
 }
@@ -62,5 +68,24 @@ impl fmt::Display for Clocks {
         let slowest =
             stages.iter().max_by_key(|(_, clock)| clock.busy()).map_or("", |stage| stage.0);
         write!(f, "slowest: {slowest}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+
+    use super::*;
+
+    #[test]
+    fn the_busiest_stage_is_the_slowest() {
+        let clocks = Clocks::default();
+        let pause = |milliseconds| move || sleep(Duration::from_millis(milliseconds));
+        clocks.read.time(1, 1, pause(1));
+        clocks.decode.time(1, 50, pause(60)); // shared by fifty
+        clocks.encode.time(1, 1, pause(20));
+        clocks.write.time(1, 1, pause(2));
+        let text = clocks.to_string();
+        assert!(text.ends_with("slowest: encode"), "{text}");
     }
 }

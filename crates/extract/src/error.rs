@@ -142,6 +142,18 @@ pub enum Error {
         /// What it was to be stored as.
         dtype: Dtype,
     },
+    /// The device has no memory for a batch, nor for its half.
+    #[error(
+        "the device has no memory for {images} {} at once: use a smaller --batch-size; \
+         what was written is kept ({reason})",
+        if *.images == 1 { "image" } else { "images" }
+    )]
+    DeviceMemory {
+        /// How many images were tried last.
+        images: usize,
+        /// What the device said.
+        reason: candle_core::Error,
+    },
     /// The weights' file changed while the program ran.
     #[error("{0}: changed while it was read")]
     WeightsChanged(String),

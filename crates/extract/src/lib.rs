@@ -25,7 +25,7 @@ mod scheduler;
 mod worker;
 mod writer;
 
-pub use args::{Args, Cli, Command, Dtype};
+pub use args::{Args, Cli, Command, Dtype, Precision};
 pub use clock::{Clock, Clocks};
 pub use error::{Error, Result};
 pub use merge::{Merged, merge};

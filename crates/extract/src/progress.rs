@@ -64,6 +64,11 @@ impl Progress {
         self.bar.inc(images as u64);
     }
 
+    /// A line that is not lost among the others.
+    pub(crate) fn warn(&self, line: &str) {
+        log(&self.bar, line);
+    }
+
     /// An image could not be read.
     pub(crate) fn failed(&self, id: i64, reason: &str) {
         let Ok(mut state) = self.state.lock() else { return };

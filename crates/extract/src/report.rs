@@ -25,13 +25,15 @@ pub struct Report {
     pub made: usize,
     /// From start to end.
     pub elapsed: Duration,
+    /// While the stages ran: without the weights' hash and what else comes before the first image.
+    pub running: Duration,
     /// What each stage cost.
     pub clocks: Arc<Clocks>,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { out, worker, images, failed, shards, made, elapsed, clocks } = self;
+        let Self { out, worker, images, failed, shards, made, elapsed, clocks, .. } = self;
         write!(f, "{}: ", out.display())?;
         if let Some(worker) = worker {
             write!(f, "worker {worker}: ")?;

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, ScopedJoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::DType;
 use nic_core::{Encoder, EncoderSpec, Location};
@@ -62,6 +62,7 @@ pub fn run(args: &Args) -> Result<Report> {
     }
     let missing = output.missing(&dataset, &shards)?;
     let clocks = Arc::new(Clocks::default());
+    let mut running = Duration::ZERO;
     if !missing.is_empty() {
         if missing.len() < shards.len() {
             say(&format!(
@@ -70,7 +71,7 @@ pub fn run(args: &Args) -> Result<Report> {
                 shards.len()
             ));
         }
-        extract(args, &weights, &dataset, &missing, &output, &clocks)?;
+        running = extract(args, &weights, &dataset, &missing, &output, &clocks)?;
         if !output.has(&missing)? {
             return Err(match interrupt::requested() {
                 true => Error::Interrupted(dir),
@@ -100,11 +101,13 @@ pub fn run(args: &Args) -> Result<Report> {
         shards: shards.len(),
         made: missing.len(),
         elapsed: start.elapsed(),
+        running,
         clocks,
     })
 }
 
-/// Runs the four stages over `shards`, side by side; returns early, without an error, on Ctrl-C.
+/// Runs the four stages over `shards`, side by side, and says how long that took; returns early, without an error, on
+/// Ctrl-C.
 fn extract(
     args: &Args,
     weights: &Location,
@@ -112,15 +115,17 @@ fn extract(
     shards: &[&Shard],
     output: &Output,
     clocks: &Arc<Clocks>,
-) -> Result<()> {
+) -> Result<Duration> {
     let (device, taken) = args.device.open()?;
-    say(&format!("encoding on {taken}"));
-    let network = Encoder::load(weights, args.preprocess(), DType::F32, &device)?;
+    let dtype = if device.is_cpu() { DType::F32 } else { args.precision.into() };
+    say(&format!("encoding on {taken} in {}", dtype.as_str()));
+    let network = Encoder::load(weights, args.preprocess(), dtype, &device)?;
     if network.spec().weights_sha256 != output.plan().encoder.weights_sha256 {
         return Err(Error::WeightsChanged(weights.to_string()));
     }
-    let batch_size = args.batch_size.map_or(if device.is_cpu() { 8 } else { 64 }, Into::into);
+    let batch_size = args.batch_size.map_or(if device.is_cpu() { 8 } else { 128 }, Into::into);
     let progress = Progress::new(shards.iter().map(|shard| shard.positions.len()).sum());
+    let start = Instant::now();
     thread::scope(|scope| {
         let (to_decoder, bytes) = sync_channel(WAITING);
         let (to_encoder, crops) = sync_channel(WAITING);
@@ -144,7 +149,8 @@ fn extract(
             .and(join(write, "write").and_then(|done| done))
             .and(join(read, "read").and_then(|done| done))
             .and(join(decode, "decode"))
-    })
+    })?;
+    Ok(start.elapsed())
 }
 
 fn join<T>(stage: ScopedJoinHandle<'_, T>, name: &'static str) -> Result<T> {

@@ -20,28 +20,36 @@ pub enum DeviceChoice {
 impl DeviceChoice {
     /// Opens it; the text says which was taken and why, for the log.
     ///
+    /// A build with CUDA starts, and `Auto` takes the CPU, where there is no card, no driver or no library of NVIDIA's.
+    /// A card is to be worked with from one thread only.
+    ///
     /// # Errors
     /// [`Error::Usage`] where a card is asked for by name and cannot be had.
     pub fn open(self) -> Result<(Device, String)> {
+        let named = |ordinal: usize, name: String| format!("CUDA device {ordinal} ({name})");
         match self {
             Self::Cpu => Ok((Device::Cpu, "the CPU".into())),
             Self::Auto => match cuda(0) {
-                Ok(device) => Ok((device, "CUDA device 0".into())),
+                Ok((device, name)) => Ok((device, named(0, name))),
                 Err(reason) => Ok((Device::Cpu, format!("the CPU ({reason})"))),
             },
             Self::Cuda(ordinal) => match cuda(ordinal) {
-                Ok(device) => Ok((device, format!("CUDA device {ordinal}"))),
+                Ok((device, name)) => Ok((device, named(ordinal, name))),
                 Err(reason) => Err(Error::Usage(format!("device cuda:{ordinal}: {reason}"))),
             },
         }
     }
 }
 
-fn cuda(ordinal: usize) -> std::result::Result<Device, String> {
-    if cfg!(not(feature = "cuda")) {
-        return Err("this build has no CUDA; build with --features cudnn".into());
+/// The card and its name, or why it cannot be had.
+fn cuda(ordinal: usize) -> std::result::Result<(Device, String), String> {
+    #[cfg(feature = "cuda")]
+    return crate::cuda::open(ordinal);
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = ordinal;
+        Err("this build has no CUDA; build with --features cudnn".into())
     }
-    Device::new_cuda(ordinal).map_err(|error| error.to_string())
 }
 
 impl FromStr for DeviceChoice {
@@ -76,6 +84,19 @@ mod tests {
             let error = wrong.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains(&format!("{wrong:?}")), "{error}");
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    #[test]
+    fn with_cuda_auto_opens_something_and_says_why() {
+        let (device, text) = DeviceChoice::Auto.open().unwrap();
+        match device.is_cpu() {
+            true => assert!(text.starts_with("the CPU (") && text.len() > 12, "{text}"),
+            false => assert!(text.starts_with("CUDA device 0 ("), "{text}"),
+        }
+        let error = DeviceChoice::Cuda(1000).open().unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with("device cuda:1000: "), "{error}");
     }
 
     #[cfg(not(feature = "cuda"))]

@@ -77,9 +77,25 @@ pub enum Error {
     /// A setting that makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// The tensor library failed.
+    /// The card has no memory left.
+    #[error("the device has no memory left ({0})")]
+    DeviceMemory(candle_core::Error),
+    /// The tensor library failed otherwise.
     #[error(transparent)]
-    Candle(#[from] candle_core::Error),
+    Candle(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        // the driver's, cuDNN's and cuBLAS's names for it, which candle passes on as text
+        const NAMES: [&str; 3] =
+            ["CUDA_ERROR_OUT_OF_MEMORY", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"];
+        let text = error.to_string();
+        match NAMES.iter().any(|name| text.contains(name)) {
+            true => Self::DeviceMemory(error),
+            false => Self::Candle(error),
+        }
+    }
 }
 
 impl Error {
@@ -103,8 +119,22 @@ impl Error {
                 NotFound | IsADirectory | NotADirectory => 2,
                 _ => 1,
             },
-            Self::Candle(_) | Self::Hub { .. } | Self::Objects { .. } => 1,
+            Self::Candle(_) | Self::DeviceMemory(_) | Self::Hub { .. } | Self::Objects { .. } => 1,
             _ => 2,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_from_other_failures() {
+        let error = |text: &str| Error::from(candle_core::Error::msg(text));
+        let full = error("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")");
+        assert!(matches!(full, Error::DeviceMemory(_)), "{full}");
+        assert!(full.to_string().starts_with("the device has no memory left"), "{full}");
+        assert!(matches!(error("CudnnError(CUDNN_STATUS_BAD_PARAM)"), Error::Candle(_)));
     }
 }

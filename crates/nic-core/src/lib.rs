@@ -8,6 +8,8 @@ mod captioner;
 mod checkpoint;
 mod cpu;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decode;
 mod decoder;
 mod device;

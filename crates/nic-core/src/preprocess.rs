@@ -1,6 +1,6 @@
 //! From an encoded image to what VGG16 reads, as torchvision does it.
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::decode::{Rgb, decode};
@@ -92,11 +92,24 @@ impl Preprocess {
 
     /// The normalised batch `[B, 3, crop, crop]`, f32.
     ///
+    /// On a device bytes are what travels, while it may be busy with an earlier batch.
+    ///
     /// # Errors
     /// [`Error::Mismatch`] where a crop is not `[crop, crop, 3]` bytes.
     pub fn tensor(&self, crops: &[Crop], device: &Device) -> Result<Tensor> {
         self.check()?;
         let area = self.crop * self.crop;
+        if let Some(crop) = crops.iter().find(|crop| crop.0.len() != 3 * area) {
+            return Err(Error::Mismatch {
+                place: "preprocess".into(),
+                what: "a crop".into(),
+                found: format!("{} bytes", crop.0.len()),
+                expected: format!("{} x {} x 3", self.crop, self.crop),
+            });
+        }
+        if !device.is_cpu() {
+            return self.normalized(&upload(crops, self.crop, device)?);
+        }
         let tables: [[f32; 256]; 3] = std::array::from_fn(|channel| {
             std::array::from_fn(|value| {
                 (value as f32 / 255.0 - self.mean[channel]) / self.std[channel]
@@ -104,14 +117,6 @@ impl Preprocess {
         });
         let mut values = Vec::with_capacity(crops.len() * 3 * area);
         for crop in crops {
-            if crop.0.len() != 3 * area {
-                return Err(Error::Mismatch {
-                    place: "preprocess".into(),
-                    what: "a crop".into(),
-                    found: format!("{} bytes", crop.0.len()),
-                    expected: format!("{} x {} x 3", self.crop, self.crop),
-                });
-            }
             for (channel, table) in tables.iter().enumerate() {
                 values.extend(
                     crop.0[channel..].iter().step_by(3).map(|&value| table[usize::from(value)]),
@@ -119,5 +124,48 @@ impl Preprocess {
             }
         }
         Ok(Tensor::from_vec(values, (crops.len(), 3, self.crop, self.crop), device)?)
+    }
+
+    /// Bytes `[B, S, S, 3]` to `[B, 3, S, S]` by tensor operations.
+    fn normalized(&self, bytes: &Tensor) -> Result<Tensor> {
+        let channels = |value: &dyn Fn(usize) -> f32| {
+            Tensor::new(&[value(0), value(1), value(2)], bytes.device())
+        };
+        let scale = channels(&|channel| 1.0 / (255.0 * self.std[channel]))?;
+        let shift = channels(&|channel| -self.mean[channel] / self.std[channel])?;
+        let values = bytes.to_dtype(DType::F32)?.broadcast_mul(&scale)?.broadcast_add(&shift)?;
+        Ok(values.permute((0, 3, 1, 2))?)
+    }
+}
+
+/// Crops as bytes `[B, S, S, 3]` on a device.
+fn upload(crops: &[Crop], side: usize, device: &Device) -> Result<Tensor> {
+    let shape = [crops.len(), side, side, 3];
+    #[cfg(feature = "cuda")]
+    if let (Device::Cuda(device), false) = (device, crops.is_empty()) {
+        let parts: Vec<&[u8]> = crops.iter().map(|crop| crop.0.as_slice()).collect();
+        return Ok(crate::cuda::upload(&parts, &shape, device)?);
+    }
+    let bytes = crops.iter().flat_map(|crop| &crop.0).copied().collect();
+    Ok(Tensor::from_vec(bytes, &shape, device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_normalizes_as_the_cpu_does() {
+        let preprocess = Preprocess { crop: 16, resize: 16, ..Preprocess::default() };
+        let crop = |salt: usize| Crop((0..16 * 16 * 3).map(|i| (i * 37 + salt) as u8).collect());
+        let crops = [crop(0), crop(101)];
+        let table = preprocess.tensor(&crops, &Device::Cpu).unwrap();
+        let bytes = upload(&crops, 16, &Device::Cpu).unwrap();
+        let operations = preprocess.normalized(&bytes).unwrap();
+        assert_eq!(operations.dims(), [2, 3, 16, 16]);
+        let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for (a, b) in values(&table).iter().zip(values(&operations)) {
+            assert!((a - b).abs() < 1e-6, "{a} {b}");
+        }
     }
 }

@@ -38,9 +38,11 @@ static DENSE: [[&str; 2]; 3] = [
 /// The convolutions that a 2 x 2 max pooling follows.
 const POOLED: [usize; 5] = [1, 3, 6, 9, 12];
 
-/// Images that a device works on together: bounds the memory for feature maps, and candle's convolution on CUDA
-/// without cuDNN overflows from 149 on.
+/// Images that candle's convolutions take at once: without cuDNN they overflow from 149 on.
 const CHUNK: usize = 64;
+/// Images that cuDNN's take at once: the paper's feature maps reach 2^31 values at 669.
+#[cfg(feature = "cudnn")]
+const CUDNN_CHUNK: usize = 512;
 
 /// The widths of a VGG16: sixteen layers, any number of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,11 +121,19 @@ pub struct Vgg16 {
     layers: Layers,
 }
 
-/// On the CPU a network of our own, elsewhere candle's operations.
+/// On the CPU a network of our own, elsewhere tensor operations.
 #[derive(Clone, Debug)]
 enum Layers {
     Cpu(Arc<Network>),
-    Device { convolutions: Vec<Conv2d>, dense: Vec<Linear>, dtype: DType },
+    Device { convolutions: Convolutions, dense: Vec<Linear>, dtype: DType },
+}
+
+/// On a device candle's convolutions, on CUDA cuDNN's where they are built in and take the widths.
+#[derive(Clone, Debug)]
+enum Convolutions {
+    Candle(Vec<Conv2d>),
+    #[cfg(feature = "cudnn")]
+    Cudnn(crate::cuda::Convolutions),
 }
 
 impl Vgg16 {
@@ -178,12 +188,10 @@ impl Vgg16 {
             };
             Layers::Cpu(Arc::new(Network::new(config, values)?))
         } else {
-            let same = Conv2dConfig { padding: 1, ..Default::default() };
-            let convolution =
-                |index| layer(index).map(|(weight, bias)| Conv2d::new(weight, Some(bias), same));
             let dense = |index| layer(index).map(|(weight, bias)| Linear::new(weight, Some(bias)));
+            let convolutions = (0..13).map(layer).collect::<Result<_>>()?;
             Layers::Device {
-                convolutions: (0..13).map(convolution).collect::<Result<_>>()?,
+                convolutions: Convolutions::new(config, convolutions, device, dtype)?,
                 dense: (13..16).map(dense).collect::<Result<_>>()?,
                 dtype,
             }
@@ -236,10 +244,11 @@ impl Vgg16 {
                 Ok(Tensor::zeros((0, width), *dtype, device)?)
             }
             Layers::Device { convolutions, dense, dtype } => {
-                let mut rows = Vec::with_capacity(batch.div_ceil(CHUNK));
-                for start in (0..batch).step_by(CHUNK) {
-                    let chunk = images.narrow(0, start, CHUNK.min(batch - start))?;
-                    let maps = convolve(convolutions, &chunk.to_dtype(*dtype)?)?;
+                let chunk = convolutions.chunk();
+                let mut rows = Vec::with_capacity(batch.div_ceil(chunk));
+                for start in (0..batch).step_by(chunk) {
+                    let chunk = images.narrow(0, start, chunk.min(batch - start))?;
+                    let maps = convolutions.forward(&chunk, *dtype)?;
                     rows.push(head(maps.flatten_from(1)?, dense)?);
                 }
                 Ok(Tensor::cat(&rows, 0)?)
@@ -262,16 +271,49 @@ impl Vgg16 {
     }
 }
 
-/// The last feature maps `[B, C, S/32, S/32]`.
-fn convolve(convolutions: &[Conv2d], images: &Tensor) -> candle_core::Result<Tensor> {
-    let mut x = images.clone();
-    for (index, convolution) in convolutions.iter().enumerate() {
-        x = convolution.forward(&x)?.relu()?;
-        if POOLED.contains(&index) {
-            x = x.max_pool2d(2)?;
+impl Convolutions {
+    /// From weights and biases.
+    fn new(
+        config: &VggConfig,
+        layers: Vec<(Tensor, Tensor)>,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self> {
+        #[cfg(feature = "cudnn")]
+        if device.is_cuda() && crate::cuda::Convolutions::suits(&config.channels) {
+            return Ok(Self::Cudnn(crate::cuda::Convolutions::new(layers, dtype)?));
+        }
+        let _ = (config, device, dtype);
+        let same = Conv2dConfig { padding: 1, ..Default::default() };
+        let convolution = |(weight, bias)| Conv2d::new(weight, Some(bias), same);
+        Ok(Self::Candle(layers.into_iter().map(convolution).collect()))
+    }
+
+    /// How many images at once.
+    fn chunk(&self) -> usize {
+        match self {
+            Self::Candle(_) => CHUNK,
+            #[cfg(feature = "cudnn")]
+            Self::Cudnn(_) => CUDNN_CHUNK,
         }
     }
-    Ok(x)
+
+    /// The last feature maps `[B, C, S/32, S/32]`.
+    fn forward(&self, images: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
+        let convolutions = match self {
+            Self::Candle(convolutions) => convolutions,
+            #[cfg(feature = "cudnn")]
+            Self::Cudnn(convolutions) => return convolutions.forward(images, &POOLED),
+        };
+        let mut x = images.to_dtype(dtype)?;
+        for (index, convolution) in convolutions.iter().enumerate() {
+            x = convolution.forward(&x)?.relu()?;
+            if POOLED.contains(&index) {
+                x = x.max_pool2d(2)?;
+            }
+        }
+        Ok(x)
+    }
 }
 
 /// fc7 after its ReLU.

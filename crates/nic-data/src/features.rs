@@ -23,6 +23,8 @@ pub struct Features {
     index: Option<Index>,
     dim: usize,
     dtype: DType,
+    /// All rows on a device, `[N, D]`.
+    placed: Option<Tensor>,
 }
 
 impl Features {
@@ -92,7 +94,7 @@ impl Features {
         let mut positions: Vec<_> =
             shards.iter().flat_map(|shard| shard.ids.iter().copied()).zip(0..).collect();
         positions.sort_unstable();
-        let features = Self { shards, starts, positions, encoder, index, dim, dtype };
+        let features = Self { shards, starts, positions, encoder, index, dim, dtype, placed: None };
         if let Some(pair) = features.positions.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             let (first, _) = features.shard_of(pair[0].1);
             let (second, _) = features.shard_of(pair[1].1);
@@ -134,11 +136,40 @@ impl Features {
         Some(self.positions[at].1)
     }
 
+    /// Copies all rows to `device`, in f16 where all shards are; [`Features::gather`] for that device then takes them
+    /// from there, and no row travels twice.
+    ///
+    /// # Errors
+    /// [`nic_core::Error::DeviceMemory`] where it has no room for them; they stay in their files.
+    pub fn place(&mut self, device: &Device) -> Result<()> {
+        let all_f16 = self.shards.iter().all(|shard| shard.dtype == DType::F16);
+        let dtype = if all_f16 { DType::F16 } else { DType::F32 };
+        let place = || {
+            let all = Tensor::zeros((self.len(), self.dim), dtype, device)?;
+            for (shard, &start) in self.shards.iter().zip(&self.starts) {
+                if !shard.ids.is_empty() {
+                    all.slice_set(&shard.rows(device)?.to_dtype(dtype)?, 0, start)?;
+                }
+            }
+            candle_core::Result::Ok(all)
+        };
+        self.placed = Some(place().map_err(nic_core::Error::from)?);
+        Ok(())
+    }
+
     /// Rows `[B, D]` as f32 on `device`; reads those rows alone.
     pub fn gather(&self, positions: &[usize], device: &Device) -> Result<Tensor> {
         if let Some(position) = positions.iter().find(|position| **position >= self.len()) {
             let reason = format!("there is no feature row {position}, only {}", self.len());
             return Err(nic_core::Error::Usage(reason).into());
+        }
+        if let Some(all) = &self.placed
+            && all.device().same_device(device)
+        {
+            let rows = positions.iter().map(|&position| position as u32).collect();
+            let rows = Tensor::from_vec(rows, positions.len(), device)
+                .and_then(|rows| all.index_select(&rows, 0)?.to_dtype(DType::F32));
+            return Ok(rows.map_err(nic_core::Error::from)?);
         }
         let mut rows = Vec::with_capacity(positions.len() * self.dim);
         for position in positions {

@@ -264,6 +264,14 @@ impl Shard {
         hex(Sha256::new().chain_update(&self.map[..]))
     }
 
+    /// All rows `[N, D]` as they are stored.
+    pub(crate) fn rows(&self, device: &Device) -> candle_core::Result<Tensor> {
+        let shape = [self.ids.len(), self.dim];
+        let length = shape[0] * shape[1] * self.dtype.size_in_bytes();
+        let bytes = &self.map[self.start..self.start + length];
+        Tensor::from_raw_buffer(bytes, self.dtype, &shape, device)
+    }
+
     /// Appends row `row` (below N) to `out`.
     pub(crate) fn read_row(&self, row: usize, out: &mut Vec<f32>) {
         let width = self.dim * self.dtype.size_in_bytes();

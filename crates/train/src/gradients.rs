@@ -72,12 +72,21 @@ pub fn add<'a>(
 /// The Euclidean norm of tensors taken as one vector; the same bits whatever the number of threads.
 pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
     let mut sum = 0.0;
+    let mut elsewhere: Option<Tensor> = None;
     for tensor in tensors {
-        sum += if tensor.device().is_cpu() && tensor.dtype() == DType::F32 {
-            host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?
-        } else {
-            f64::from(tensor.sqr()?.sum_all()?.to_dtype(DType::F32)?.to_scalar::<f32>()?)
-        };
+        if tensor.device().is_cpu() && tensor.dtype() == DType::F32 {
+            sum += host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?;
+            continue;
+        }
+        let squares = tensor.sqr()?.sum_all()?.to_dtype(DType::F32)?;
+        elsewhere = Some(match elsewhere {
+            Some(sum) => (sum + squares)?,
+            None => squares,
+        });
+    }
+    // one value to wait for, not one for each tensor
+    if let Some(squares) = elsewhere {
+        sum += f64::from(squares.to_scalar::<f32>()?);
     }
     Ok(sum.sqrt())
 }

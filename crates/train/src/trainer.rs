@@ -76,7 +76,15 @@ impl Trainer {
     /// Data that cannot be used; a run in `output.dir` with other settings or other data.
     pub fn open(config: Config, device: Device, log: &dyn Fn(&str)) -> Result<Self> {
         let dir = config.output.dir.clone();
-        let features = Features::open(&config.data.features)?;
+        let mut features = Features::open(&config.data.features)?;
+        if !device.is_cpu() {
+            match features.place(&device) {
+                Err(nic_data::Error::Core(reason @ nic_core::Error::DeviceMemory(_))) => {
+                    log(&format!("the features stay in their files: {reason}"));
+                }
+                placed => placed?,
+            }
+        }
         let corpus = Corpus::load(&config.data, config.eval.split, &features, log)?;
         let decoder_config = config.model.decoder(features.dim(), corpus.vocab.len());
         std::fs::create_dir_all(&dir).map_err(nic_core::Error::io(&dir))?;

@@ -41,6 +41,33 @@ fn open_error(path: &Path) -> String {
 }
 
 #[test]
+fn placed_rows_are_those_of_the_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let shard = |name: &str, ids: &[i64], dtype| {
+        write_shard(&dir.path().join(name), &header(), ids, &rows(ids), dtype).unwrap();
+    };
+    shard("a.safetensors", &[5, 3], DType::F16);
+    shard("b.safetensors", &[], DType::F16);
+    shard("c.safetensors", &[9], DType::F16);
+    for last in [DType::F16, DType::F32] {
+        shard("d.safetensors", &[2, 11], last);
+        let mut features = Features::open(dir.path()).unwrap();
+        let chosen = [4, 0, 2, 2];
+        let from_files = features.gather(&chosen, &Device::Cpu).unwrap();
+        features.place(&Device::Cpu).unwrap();
+        let placed = features.gather(&chosen, &Device::Cpu).unwrap();
+        assert_eq!(placed.dtype(), DType::F32);
+        assert_eq!(placed.to_vec2::<f32>().unwrap(), from_files.to_vec2::<f32>().unwrap());
+        assert_eq!(
+            placed.to_vec2::<f32>().unwrap(),
+            rows(&[11, 5, 9, 9]).to_vec2::<f32>().unwrap()
+        );
+        assert_eq!(features.gather(&[], &Device::Cpu).unwrap().dims(), [0, DIM]);
+        assert!(features.gather(&[5], &Device::Cpu).is_err());
+    }
+}
+
+#[test]
 fn what_is_written_is_read() {
     let dir = tempfile::tempdir().unwrap();
     for dtype in [DType::F16, DType::F32] {

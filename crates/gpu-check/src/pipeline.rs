@@ -1,0 +1,73 @@
+//! `extract` from end to end.
+
+use candle_core::DType;
+use clap::Parser;
+use nic_core::DeviceChoice;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::sizes::Sizes;
+use crate::{photos, vgg};
+
+/// Images a second of all stages together and of each.
+pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name);
+    std::fs::create_dir(path("images"))?;
+    let bytes = photos::write(&path("images"), sizes.photos, sizes.photo)?;
+    write_weights(sizes, &path("vgg.safetensors"))?;
+    let images: Vec<Value> = (1..=sizes.photos)
+        .map(|id| json!({ "id": id, "file_name": format!("{id}.jpg") }))
+        .collect();
+    let captions: Vec<Value> = (1..=sizes.photos)
+        .map(|id| json!({ "id": id, "image_id": id, "caption": "waves" }))
+        .collect();
+    let text = json!({ "images": images, "annotations": captions }).to_string();
+    std::fs::write(path("captions_train.json"), text)?;
+    std::fs::write(
+        path("photos.toml"),
+        "name = \"photos\"\nformat = \"coco\"\ncaptions = [\"captions_train.json\"]\nimages = [\"images\"]\n",
+    )?;
+
+    let place = |name: &str| path(name).into_os_string();
+    let args = ["extract".into(), "--dataset".into(), place("photos.toml"), "--weights".into()];
+    let args = args.into_iter().chain([place("vgg.safetensors"), "--out".into(), place("out")]);
+    let mut args = extract::Args::try_parse_from(args).map_err(|e| Error::Other(e.to_string()))?;
+    args.device = device;
+    let report = extract::run(&args)?;
+    let running = report.running.as_secs_f64();
+    let stage = |clock: &extract::Clock| {
+        let seconds = clock.busy().as_secs_f64();
+        json!({ "seconds": seconds, "images_per_second": clock.images() as f64 / seconds.max(1e-9) })
+    };
+    Ok(json!({
+        "images": report.images,
+        "failed": report.failed,
+        "bytes_per_image": bytes,
+        "images_per_second": report.images as f64 / running,
+        "seconds": running,
+        "read": stage(&report.clocks.read),
+        "decode": stage(&report.clocks.decode),
+        "encode": stage(&report.clocks.encode),
+        "write": stage(&report.clocks.write),
+        "summary": report.to_string().lines().last(),
+    }))
+}
+
+/// As f16, to be half as long to hash and to load.
+fn write_weights(sizes: &Sizes, path: &std::path::Path) -> Result<()> {
+    let mut tensors = Vec::new();
+    for (name, tensor) in vgg::weights(&sizes.vgg())? {
+        let values = tensor.to_dtype(DType::F16)?.flatten_all()?.to_vec1::<half::f16>()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        tensors.push((name, tensor.dims().to_vec(), bytes));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F16, shape.clone(), bytes)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>();
+    views
+        .and_then(|views| safetensors::serialize_to_file(views, None, path))
+        .map_err(|error| Error::Other(error.to_string()))
+}
