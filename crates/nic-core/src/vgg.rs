@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Network;
+use crate::cpu::{Isa, Network};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -176,7 +176,7 @@ impl Vgg16 {
                 let values = |tensor: Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
                 Ok([values(weight)?, values(bias)?])
             };
-            Layers::Cpu(Arc::new(Network::new(config, values)?))
+            Layers::Cpu(Arc::new(Network::new(Isa::detect(), config, values)?))
         } else {
             let same = Conv2dConfig { padding: 1, ..Default::default() };
             let convolution =

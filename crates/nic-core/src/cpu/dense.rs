@@ -1,14 +1,19 @@
 //! Fully connected layers on packed weights.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::isa::Isa;
 use super::lines::{Line, Wide};
-use super::product::product;
+use super::product::{ROWS, Rows, product, start_of_rows};
+
+/// Rows of weights that all images meet before the next are read: with 32 columns they stay close to the core.
+const DEPTH: usize = 512;
 
 /// y = x W^T + b, with ReLU where asked.
 #[derive(Debug)]
 pub(crate) struct Dense {
+    isa: Isa,
     /// Lines of 16 inputs.
     inputs: usize,
     /// W^T, `[K/32][D]`: read once, front to back, for the whole batch.
@@ -21,6 +26,7 @@ pub(crate) struct Dense {
 impl Dense {
     /// `weight(k, d)` is output k's weight of input d, of which there are `inputs` in `lines` lines.
     pub(crate) fn new(
+        isa: Isa,
         lines: usize,
         inputs: usize,
         bias: &[f32],
@@ -41,7 +47,7 @@ impl Dense {
             }
         });
         let bias = (0..panels).map(|panel| fill(panel, &|k| bias[k])).collect();
-        Self { inputs: lines, weights, bias, relu }
+        Self { isa, inputs: lines, weights, bias, relu }
     }
 
     /// Lines of a row of outputs.
@@ -52,13 +58,21 @@ impl Dense {
     /// x `[N][D/16]` to `[N][K/16]`.
     pub(crate) fn run(&self, x: &[Line]) -> Vec<Line> {
         let n = x.len() / self.inputs;
-        // The product reads [D/16][N].
-        let columns: Vec<Line> = (0..x.len()).map(|i| x[i % n * self.inputs + i / n]).collect();
+        // `[N/14][D/16][14]`
+        let mut left = vec![[[Line::ZERO; ROWS]; 1]; n.div_ceil(ROWS) * self.inputs];
+        for (block, left) in left.chunks_exact_mut(self.inputs).enumerate() {
+            let (from, to) = (start_of_rows(block, n), start_of_rows(block + 1, n));
+            for (at, row) in x.chunks_exact(self.inputs).take(to).skip(from).enumerate() {
+                for (left, &line) in left.iter_mut().zip(row) {
+                    left[0][at] = line;
+                }
+            }
+        }
         let panels = self.weights.par_chunks(self.inputs * 16);
         let sums: Vec<Vec<Wide>> = panels
             .map(|weights| {
                 let mut sums = vec![Wide::ZERO; n];
-                Arch::new().dispatch(Panel { x: &columns, weights, sums: &mut sums });
+                self.isa.run(Panel { left: &left, weights, sums: &mut sums });
                 sums
             })
             .collect();
@@ -78,7 +92,8 @@ impl Dense {
 
 /// 32 outputs of the whole batch.
 struct Panel<'a> {
-    x: &'a [Line],
+    /// `[N/14][D/16][14]`
+    left: &'a [Rows<Line, 1>],
     weights: &'a [Wide],
     sums: &'a mut [Wide],
 }
@@ -88,6 +103,15 @@ impl WithSimd for Panel<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        product(simd, self.x, self.weights, self.sums);
+        let (n, depth) = (self.sums.len(), self.weights.len());
+        for start in (0..depth).step_by(DEPTH) {
+            let end = depth.min(start + DEPTH);
+            for (block, left) in self.left.chunks_exact(depth / 16).enumerate() {
+                let rows = start_of_rows(block, n)..start_of_rows(block + 1, n);
+                let left = &left[start / 16..end / 16];
+                let weights = &self.weights[start..end];
+                product(simd, left, 0, weights, &mut self.sums[rows], start > 0);
+            }
+        }
     }
 }

@@ -15,6 +15,15 @@ pub(crate) struct Wide(pub(crate) [f32; 32]);
 impl Line {
     pub(crate) const ZERO: Self = Self([0.0; 16]);
 
+    /// `values` in `count` lines, filled up with zeros.
+    pub(crate) fn fill(values: &[f32], count: usize) -> Vec<Self> {
+        let mut lines = vec![Self::ZERO; count];
+        for (line, values) in lines.iter_mut().zip(values.chunks(16)) {
+            line.0[..values.len()].copy_from_slice(values);
+        }
+        lines
+    }
+
     /// As vectors of the machine's width.
     #[inline(always)]
     pub(crate) fn vectors<S: Simd>(&self) -> &[S::f32s] {
