@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
+use crate::cpu::Isa;
 use crate::{Error, Result};
 
 /// The device that the user asked for.
@@ -24,10 +25,10 @@ impl DeviceChoice {
     /// [`Error::Usage`] where a card is asked for by name and cannot be had.
     pub fn open(self) -> Result<(Device, String)> {
         match self {
-            Self::Cpu => Ok((Device::Cpu, "the CPU".into())),
+            Self::Cpu => Ok((Device::Cpu, cpu())),
             Self::Auto => match cuda(0) {
                 Ok(device) => Ok((device, "CUDA device 0".into())),
-                Err(reason) => Ok((Device::Cpu, format!("the CPU ({reason})"))),
+                Err(reason) => Ok((Device::Cpu, format!("{} ({reason})", cpu()))),
             },
             Self::Cuda(ordinal) => match cuda(ordinal) {
                 Ok(device) => Ok((device, format!("CUDA device {ordinal}"))),
@@ -35,6 +36,13 @@ impl DeviceChoice {
             },
         }
     }
+}
+
+/// Its threads, and the instruction set that VGG16 takes.
+fn cpu() -> String {
+    let threads = rayon::current_num_threads();
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("the CPU, {threads} thread{plural}, {}", Isa::detect().name())
 }
 
 fn cuda(ordinal: usize) -> std::result::Result<Device, String> {

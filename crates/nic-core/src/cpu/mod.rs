@@ -14,5 +14,8 @@ mod product;
 #[expect(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
 mod winograd;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use isa::Isa;
-pub(crate) use network::Network;
+pub(crate) use network::{Layer, Network};

@@ -1,5 +1,6 @@
 //! All sixteen layers. Activations are `[N][H][W][C/16]` lines.
 
+use std::ops::Range;
 use std::sync::Mutex;
 
 use super::conv::Conv;
@@ -19,7 +20,6 @@ const GROUP: usize = 224 * 224 * 4;
 /// VGG16 with packed weights.
 #[derive(Debug)]
 pub(crate) struct Network {
-    isa: Isa,
     side: usize,
     first: First,
     second: Conv,
@@ -32,24 +32,31 @@ pub(crate) struct Network {
     between: Mutex<Between>,
 }
 
-/// What lies between two convolutions of a stage: of how many images is the [`GROUP`]'s matter.
+/// What lies between two convolutions of a stage, of as many images as [`GROUP`] says.
 type Between = [Vec<Line>; 2];
 
+/// A layer's parameters as PyTorch stores them.
+pub(crate) struct Layer<'a> {
+    /// The weights of some outputs.
+    pub(crate) rows: Box<dyn Fn(Range<usize>) -> Result<Vec<f32>> + Sync + 'a>,
+    pub(crate) bias: Vec<f32>,
+}
+
 impl Network {
-    /// `layer(i)` is the weight and bias of layer i of 16 in PyTorch's layout. Each is asked for once, in order, so that
-    /// only one is held unpacked.
-    pub(crate) fn new(
+    /// `layer(i)` is layer i of 16. The weights are read some rows at a time and packed at once: they are never held
+    /// twice.
+    pub(crate) fn new<'a>(
         isa: Isa,
         config: &VggConfig,
-        layer: impl Fn(usize) -> Result<[Vec<f32>; 2]>,
+        layer: impl Fn(usize) -> Result<Layer<'a>>,
     ) -> Result<Self> {
-        let [weight, bias] = layer(0)?;
-        let first = First::new(isa, &weight, &bias);
-        let mut next = 1;
+        let Layer { rows, bias } = layer(0)?;
+        let first = First::new(isa, &rows(0..bias.len())?, &bias);
+        let mut index = 1;
         let mut conv = |lines: usize| -> Result<Conv> {
-            let [weight, bias] = layer(next)?;
-            next += 1;
-            Ok(Conv::new(isa, lines, &weight, &bias))
+            let Layer { rows, bias } = layer(index)?;
+            index += 1;
+            Conv::new(isa, lines, &bias, rows)
         };
         let second = conv(first.lines_out())?;
         let mut lines = second.lines_out();
@@ -64,28 +71,16 @@ impl Network {
         }
         // fc6 reads [S][S][C], C filled up to lines, where the stored weights read [C][S][S].
         let pixels = (config.image / 32).pow(2);
-        let (channels, filled) = (config.channels[12], lines * 16);
-        let [weight, bias] = layer(13)?;
-        let fc6 = Dense::new(isa, pixels * lines, pixels * filled, &bias, true, |k, d| {
-            let (pixel, channel) = (d / filled, d % filled);
-            if channel < channels { weight[(k * channels + channel) * pixels + pixel] } else { 0.0 }
-        });
-        drop(weight);
-        let plain = |i: usize, lines: usize, inputs: usize, relu: bool| -> Result<Dense> {
-            let [weight, bias] = layer(i)?;
-            Ok(Dense::new(isa, lines, inputs, &bias, relu, |k, d| weight[k * inputs + d]))
-        };
-        let fc7 = plain(14, fc6.lines_out(), config.hidden[0], true)?;
-        let logits = plain(15, fc7.lines_out(), config.hidden[1], false)?;
+        let Layer { rows, bias } = layer(13)?;
+        let place = |i: usize| i % pixels * lines * 16 + i / pixels;
+        let fc6 = Dense::new(isa, pixels * lines, &bias, true, place, rows)?;
+        let Layer { rows, bias } = layer(14)?;
+        let fc7 = Dense::new(isa, fc6.lines_out(), &bias, true, |i| i, rows)?;
+        let Layer { rows, bias } = layer(15)?;
+        let logits = Dense::new(isa, fc7.lines_out(), &bias, false, |i| i, rows)?;
         let widths = [config.hidden[1], config.classes];
-        let side = config.image;
         let between = Mutex::default();
-        Ok(Self { isa, side, first, second, stages, fc6, fc7, logits, widths, between })
-    }
-
-    /// The instruction set that it runs on.
-    pub(crate) fn isa(&self) -> Isa {
-        self.isa
+        Ok(Self { side: config.image, first, second, stages, fc6, fc7, logits, widths, between })
     }
 
     /// fc7 after its ReLU, `[N, F]`, of images `[N, 3, S, S]`.
