@@ -253,6 +253,7 @@ impl Part<'_> {
         results: &[Rows<Wide, FREQUENCIES>],
         at: usize,
     ) {
+        let places = self.places(tile);
         let vectors = 16 / S::F32_LANES;
         for (panel, results) in results.iter().enumerate() {
             for column in 0..2 * vectors {
@@ -262,50 +263,47 @@ impl Part<'_> {
                         products[r][s] = results[r * PATCH + s][at].vectors::<S>()[column];
                     }
                 }
-                let values = of_products(simd, products);
+                let mut values = of_products(simd, products);
                 let (line, part) = (panel * 2 + column / vectors, column % vectors);
+                let bias = self.conv.bias[line].vectors::<S>()[part];
+                let mut outputs = TILE;
                 if self.pool {
-                    let mut most = [[values[0][0]; TILE / 2]; TILE / 2];
+                    outputs = TILE / 2;
                     for r in 0..TILE / 2 {
                         for s in 0..TILE / 2 {
                             let [above, below] = [values[2 * r], values[2 * r + 1]];
                             let above = simd.max_f32s(above[2 * s], above[2 * s + 1]);
                             let below = simd.max_f32s(below[2 * s], below[2 * s + 1]);
-                            most[r][s] = simd.max_f32s(above, below);
+                            values[r][s] = simd.max_f32s(above, below);
                         }
                     }
-                    self.store(simd, most, tile, line, part);
-                } else {
-                    self.store(simd, values, tile, line, part);
+                }
+                for r in 0..outputs {
+                    for s in 0..outputs {
+                        if let Some(y) = self.y.get_mut(places[r][s] + line) {
+                            let value = simd.add_f32s(values[r][s], bias);
+                            y.vectors_mut::<S>()[part] = simd.max_f32s(value, simd.splat_f32s(0.0));
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// ReLU(values + bias) to the output; L is 4, or 2 after pooling.
+    /// Where the lines of a tile's outputs begin, far outside the output where there is none.
     #[inline(always)]
-    fn store<S: Simd, const L: usize>(
-        &mut self,
-        simd: S,
-        values: [[S::f32s; L]; L],
-        tile: Tile,
-        line: usize,
-        part: usize,
-    ) {
-        let lines = self.conv.lines_out();
-        let (side, first) = (self.side * L / TILE, self.row * L / TILE);
-        let (top, start) = (tile.row * L / TILE, tile.column * L / TILE);
-        let bias = self.conv.bias[line].vectors::<S>()[part];
-        let zero = simd.splat_f32s(0.0);
-        for r in 0..L {
-            for s in 0..L {
-                let (y, x) = (top + r, start + s);
-                if first + y < side && x < side {
-                    let at = ((tile.image * side + y) * side + x) * lines + line;
-                    self.y[at].vectors_mut::<S>()[part] =
-                        simd.max_f32s(simd.add_f32s(values[r][s], bias), zero);
+    fn places(&self, tile: Tile) -> [[usize; TILE]; TILE] {
+        let shrink = if self.pool { 2 } else { 1 };
+        let side = self.side / shrink;
+        let mut places = [[usize::MAX / 2; TILE]; TILE];
+        for r in 0..TILE / shrink {
+            for s in 0..TILE / shrink {
+                let (y, x) = (tile.row / shrink + r, tile.column / shrink + s);
+                if self.row / shrink + y < side && x < side {
+                    places[r][s] = ((tile.image * side + y) * side + x) * self.conv.lines_out();
                 }
             }
         }
+        places
     }
 }

@@ -53,6 +53,11 @@ impl Dense {
         Ok(Self { isa, inputs: lines, weights, bias, relu })
     }
 
+    /// Lines of a row of inputs.
+    pub(crate) fn lines_in(&self) -> usize {
+        self.inputs
+    }
+
     /// Lines of a row of outputs.
     pub(crate) fn lines_out(&self) -> usize {
         self.bias.len()

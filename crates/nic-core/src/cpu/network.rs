@@ -28,12 +28,18 @@ pub(crate) struct Network {
     fc7: Dense,
     logits: Dense,
     widths: [usize; 2],
-    /// The last call's, for the next.
-    between: Mutex<Between>,
+    /// The last call's, for the next: memory from the system costs more than filling it.
+    buffers: Mutex<Buffers>,
 }
 
-/// What lies between two convolutions of a stage, of as many images as [`GROUP`] says.
-type Between = [Vec<Line>; 2];
+/// What the layers leave to one another.
+#[derive(Debug, Default)]
+struct Buffers {
+    /// Between two convolutions of a stage, of as many images as [`GROUP`] says.
+    between: [Vec<Line>; 2],
+    /// What went into a stage and what came out, of the whole batch.
+    stages: [Vec<Line>; 2],
+}
 
 /// A layer's parameters as PyTorch stores them.
 pub(crate) struct Layer<'a> {
@@ -79,8 +85,8 @@ impl Network {
         let Layer { rows, bias } = layer(15)?;
         let logits = Dense::new(isa, fc7.lines_out(), &bias, false, |i| i, rows)?;
         let widths = [config.hidden[1], config.classes];
-        let between = Mutex::default();
-        Ok(Self { side: config.image, first, second, stages, fc6, fc7, logits, widths, between })
+        let buffers = Mutex::default();
+        Ok(Self { side: config.image, first, second, stages, fc6, fc7, logits, widths, buffers })
     }
 
     /// fc7 after its ReLU, `[N, F]`, of images `[N, 3, S, S]`.
@@ -97,47 +103,57 @@ impl Network {
     /// fc7 in lines, `[N][F/16]`.
     fn run(&self, images: &[f32]) -> Vec<Line> {
         // Where another thread holds them, this call makes its own.
-        let mut between = match self.between.try_lock() {
+        let mut buffers = match self.buffers.try_lock() {
             Ok(mut kept) => std::mem::take(&mut *kept),
-            Err(_) => Between::default(),
+            Err(_) => Buffers::default(),
         };
-        let mut x = self.first_stage(images, &mut between);
+        let Buffers { between, stages: [x, y] } = &mut buffers;
+        let (mut x, mut y) = (x, y);
         let mut side = self.side / 2;
+        let n = images.len() / (3 * self.side * self.side);
+        self.first_stage(images, room(x, n * side * side * self.second.lines_out()), between);
         for stage in &self.stages {
-            x = run_stage(stage, &x, side, &mut between);
+            let (lines_in, lines_out) = lines(stage);
+            let input = &x[..n * side * side * lines_in];
+            run_stage(stage, input, room(y, n * side * side / 4 * lines_out), side, between);
+            std::mem::swap(&mut x, &mut y);
             side /= 2;
         }
-        if let Ok(mut kept) = self.between.try_lock() {
-            *kept = between;
+        let fc6 = self.fc6.run(&x[..n * self.fc6.lines_in()]);
+        if let Ok(mut kept) = self.buffers.try_lock() {
+            *kept = buffers;
         }
-        self.fc7.run(&self.fc6.run(&x))
+        self.fc7.run(&fc6)
     }
 
     /// Images `[N, 3, S, S]` to `[N][S/2][S/2]`.
-    fn first_stage(&self, images: &[f32], [between, _]: &mut Between) -> Vec<Line> {
+    fn first_stage(&self, images: &[f32], y: &mut [Line], [between, _]: &mut [Vec<Line>; 2]) {
         let (side, pixels) = (self.side, self.side * self.side);
         let pooled = pixels / 4 * self.second.lines_out();
         let group = group(pixels, self.second.lines_out());
-        let mut y = vec![Line::ZERO; images.len() / (3 * pixels) * pooled];
         for (images, y) in images.chunks(group * 3 * pixels).zip(y.chunks_mut(group * pooled)) {
             let x = room(between, images.len() / 3 * self.first.lines_out());
             self.first.run(images, x, side);
             self.second.run(x, y, side, true);
         }
-        y
     }
 }
 
 /// A stage's convolutions and its pooling: `[N][S][S]` pixels to `[N][S/2][S/2]`.
-fn run_stage(stage: &[Conv], x: &[Line], side: usize, between: &mut Between) -> Vec<Line> {
-    let Some((last, others)) = stage.split_last() else { return x.to_vec() };
+fn run_stage(
+    stage: &[Conv],
+    x: &[Line],
+    y: &mut [Line],
+    side: usize,
+    between: &mut [Vec<Line>; 2],
+) {
+    let Some((last, others)) = stage.split_last() else { return };
     let pixels = side * side;
-    let image = pixels * stage[0].lines_in();
-    let pooled = pixels / 4 * last.lines_out();
-    let group = group(pixels, last.lines_out());
-    let mut y = vec![Line::ZERO; x.len() / image * pooled];
-    for (x, y) in x.chunks(group * image).zip(y.chunks_mut(group * pooled)) {
-        let images = x.len() / image;
+    let (lines_in, lines_out) = lines(stage);
+    let group = group(pixels, lines_out);
+    let chunks = x.chunks(group * pixels * lines_in);
+    for (x, y) in chunks.zip(y.chunks_mut(group * pixels / 4 * lines_out)) {
+        let images = x.len() / (pixels * lines_in);
         let mut x = x;
         for (conv, between) in others.iter().zip(&mut *between) {
             let y = room(between, images * pixels * conv.lines_out());
@@ -146,7 +162,11 @@ fn run_stage(stage: &[Conv], x: &[Line], side: usize, between: &mut Between) -> 
         }
         last.run(x, y, side, true);
     }
-    y
+}
+
+/// Lines of a pixel that goes into a stage and of one that comes out.
+fn lines(stage: &[Conv]) -> (usize, usize) {
+    (stage.first().map_or(0, Conv::lines_in), stage.last().map_or(0, Conv::lines_out))
 }
 
 /// How many images go together.
