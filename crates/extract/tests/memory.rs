@@ -1,9 +1,9 @@
-//! How much memory a run takes, how soon its first batch comes, and that neither grows with the images. Ignored unless
-//! asked for: `cargo test --release --workspace --test memory -- --ignored --nocapture extract`.
+//! How much memory a run takes, and that it does not grow with the images. Ignored unless asked for:
+//! `cargo test --release --workspace --test memory -- --ignored --nocapture extract`.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use common::{Fixture, jpeg, photographs};
 /// 1.1 GiB in kB.
 const LIMIT: u64 = 11 * 1024 * 1024 / 10;
 
-/// The most memory of a run in kB, and when it said that it begins to encode and when it ended.
-fn peak(fixture: &Fixture, images: usize) -> (u64, Duration) {
+/// The most memory of a run in kB.
+fn peak(fixture: &Fixture, images: usize) -> u64 {
     let out = format!("out-{images}");
     let mut command = fixture.command(&out);
     command.args(["--batch-size", "16", "--limit", &images.to_string()]);
@@ -34,8 +34,8 @@ fn peak(fixture: &Fixture, images: usize) -> (u64, Duration) {
     let last = BufReader::new(stdout).lines().last().unwrap().unwrap();
     assert!(child.wait().unwrap().success(), "{last}");
     let line = format!("{images} images: {:.2} GiB, {took:.1?}; {last}", peak as f64 / 1048576.0);
-    writeln!(std::io::stderr(), "{line}").unwrap();
-    (peak, took)
+    eprintln!("{line}");
+    peak
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn extract_at_full_width_stays_small() {
     fixture.repeat(&photographs(), 160);
     // with one image it is all start
     peak(&fixture, 1);
-    let (peak, _) = peak(&fixture, 160);
+    let peak = peak(&fixture, 160);
     assert!(peak < LIMIT, "{peak} kB, expected below {LIMIT}");
 }
 
@@ -56,8 +56,8 @@ fn extract_stays_as_small_over_50_000_images() {
     let fixture = Fixture::empty();
     fixture.weights("vgg.safetensors", 1);
     fixture.repeat(&[jpeg(64, 48)], 50_000);
-    let (few, _) = peak(&fixture, 2_000);
-    let (many, _) = peak(&fixture, 50_000);
+    let few = peak(&fixture, 2_000);
+    let many = peak(&fixture, 50_000);
     // an image's id and its row in the shard at hand, but no image
     assert!(many < few + 64 * 1024, "{many} kB, with 2,000 images {few}");
 }

@@ -92,7 +92,10 @@ impl VggConfig {
     pub(crate) fn of(weights: &Weights) -> Result<Self> {
         let rows = |names: &[&str]| -> Result<usize> {
             let found = weights.find(&parameter(names, "weight"))?;
-            Ok(found.shape().first().copied().unwrap_or(0))
+            match found.shape().first() {
+                Some(&rows) if rows > 0 => Ok(rows),
+                _ => Err(found.mismatch("at least one row")),
+            }
         };
         let mut channels = [0; 13];
         for (channels, name) in channels.iter_mut().zip(CONVOLUTIONS) {

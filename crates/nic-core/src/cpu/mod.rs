@@ -11,7 +11,6 @@ mod isa;
 pub(crate) mod lines;
 mod network;
 mod product;
-#[expect(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
 mod winograd;
 
 #[cfg(test)]
