@@ -38,10 +38,11 @@ caption *args:
 bench *args:
     cargo bench --workspace --bench '*' -- "$@"
 
-# Turn by turn with PyTorch in one run; needs Python with torch and safetensors
+# Turn by turn with PyTorch in one run (`--turns N --threads N`); needs Python with torch, torchvision and safetensors
 bench-peers *args:
     cargo build --release --workspace
     python3 benches/peers/train.py target/release/train "$@"
+    python3 benches/peers/vgg.py "$@"
 
 # Input from object stores and output to one, against moto's S3 server (`pip install 'moto[server]'`)
 test-object-store:

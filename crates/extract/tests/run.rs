@@ -41,16 +41,28 @@ fn every_image_has_its_row() {
         assert!(last.contains(part), "{part:?} is not in {last:?}");
     }
     let log = stderr(&output);
+    assert!(log.contains("encoding on the CPU, 2 threads, "), "{log}");
     assert!(!log.contains(['\r', '\x1b']), "a bar without a terminal: {log:?}");
 }
 
 #[test]
-fn batch_size_does_not_change_the_bytes() {
-    let fixture = Fixture::new(9, 2);
-    fixture.ok("one", &["--shard-size", "5", "--batch-size", "1"]);
-    for size in ["2", "3", "64"] {
-        fixture.ok(size, &["--shard-size", "5", "--batch-size", size]);
-        assert!(fixture.files(size) == fixture.files("one"), "batches of {size}");
+fn neither_batch_size_nor_threads_nor_another_run_changes_a_byte() {
+    let fixture = Fixture::new(17, 2);
+    let run = |out: &str, size: &str, threads: &str| {
+        let mut command = fixture.command(out);
+        command.args(["--shard-size", "17", "--batch-size", size, "--dtype", "f32"]);
+        let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+    };
+    run("first", "1", "1");
+    for (size, threads) in
+        [("1", "1"), ("2", "1"), ("7", "2"), ("16", "1"), ("16", "3"), ("64", "2"), ("64", "2")]
+    {
+        let out = format!("{size}-{threads}");
+        let _ = std::fs::remove_dir_all(fixture.path(&out));
+        run(&out, size, threads);
+        let same = fixture.files(&out) == fixture.files("first");
+        assert!(same, "batches of {size} on {threads} threads");
     }
 }
 

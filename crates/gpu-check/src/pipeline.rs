@@ -33,7 +33,8 @@ pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
     let place = |name: &str| path(name).into_os_string();
     let args = ["extract".into(), "--dataset".into(), place("photos.toml"), "--weights".into()];
     let args = args.into_iter().chain([place("vgg.safetensors"), "--out".into(), place("out")]);
-    let mut args = extract::Args::try_parse_from(args).map_err(|e| Error::Other(e.to_string()))?;
+    let cli = extract::Cli::try_parse_from(args).map_err(|e| Error::Other(e.to_string()))?;
+    let mut args = cli.args;
     args.device = device;
     let report = extract::run(&args)?;
     let running = report.running.as_secs_f64();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use candle_core::Device;
 
+use crate::cpu::Isa;
 use crate::{Error, Result};
 
 /// The device that the user asked for.
@@ -28,10 +29,10 @@ impl DeviceChoice {
     pub fn open(self) -> Result<(Device, String)> {
         let named = |ordinal: usize, name: String| format!("CUDA device {ordinal} ({name})");
         match self {
-            Self::Cpu => Ok((Device::Cpu, "the CPU".into())),
+            Self::Cpu => Ok((Device::Cpu, cpu())),
             Self::Auto => match cuda(0) {
                 Ok((device, name)) => Ok((device, named(0, name))),
-                Err(reason) => Ok((Device::Cpu, format!("the CPU ({reason})"))),
+                Err(reason) => Ok((Device::Cpu, format!("{} ({reason})", cpu()))),
             },
             Self::Cuda(ordinal) => match cuda(ordinal) {
                 Ok((device, name)) => Ok((device, named(ordinal, name))),
@@ -39,6 +40,13 @@ impl DeviceChoice {
             },
         }
     }
+}
+
+/// Its threads, and the instruction set that VGG16 takes.
+fn cpu() -> String {
+    let threads = rayon::current_num_threads();
+    let plural = if threads == 1 { "" } else { "s" };
+    format!("the CPU, {threads} thread{plural}, {}", Isa::detect().name())
 }
 
 /// The card and its name, or why it cannot be had.
@@ -91,7 +99,7 @@ mod tests {
     fn with_cuda_auto_opens_something_and_says_why() {
         let (device, text) = DeviceChoice::Auto.open().unwrap();
         match device.is_cpu() {
-            true => assert!(text.starts_with("the CPU (") && text.len() > 12, "{text}"),
+            true => assert!(text.starts_with("the CPU, ") && text.ends_with(')'), "{text}"),
             false => assert!(text.starts_with("CUDA device 0 ("), "{text}"),
         }
         let error = DeviceChoice::Cuda(1000).open().unwrap_err();

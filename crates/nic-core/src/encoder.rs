@@ -182,9 +182,15 @@ impl Encoder {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let spec = EncoderSpec::of(weights, preprocess)?;
-        let vgg = Vgg16::load(&weights::files(weights)?, dtype, device)?;
-        Ok(Self { spec, vgg, device: device.clone() })
+        let files = weights::files(weights)?;
+        // hashing takes one core, and about as long as the rest
+        let (spec, vgg) = std::thread::scope(|scope| {
+            let spec = scope.spawn(|| EncoderSpec::of(weights, preprocess));
+            let vgg = Vgg16::load(&files, dtype, device);
+            (spec.join(), vgg)
+        });
+        let spec = spec.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok(Self { spec, vgg: vgg?, device: device.clone() })
     }
 
     /// What it is.

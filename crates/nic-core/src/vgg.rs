@@ -1,5 +1,6 @@
 //! VGG16 (Simonyan and Zisserman 2015), for batches, with fc7.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{Conv2d, Conv2dConfig, Linear, VarBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::cpu::Network;
+use crate::cpu::{Isa, Layer, Network};
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -93,7 +94,10 @@ impl VggConfig {
     pub(crate) fn of(weights: &Weights) -> Result<Self> {
         let rows = |names: &[&str]| -> Result<usize> {
             let found = weights.find(&parameter(names, "weight"))?;
-            Ok(found.shape().first().copied().unwrap_or(0))
+            match found.shape().first() {
+                Some(&rows) if rows > 0 => Ok(rows),
+                _ => Err(found.mismatch("at least one row")),
+            }
         };
         let mut channels = [0; 13];
         for (channels, name) in channels.iter_mut().zip(CONVOLUTIONS) {
@@ -143,7 +147,16 @@ impl Vgg16 {
     /// Where `image` is no multiple of 32, or a tensor is missing or of another shape.
     pub fn new(config: &VggConfig, vb: VarBuilder<'_>) -> Result<Self> {
         let tensor = |names: Vec<String>, shape: &[usize]| Ok(vb.get(shape, &names[0])?);
-        Self::build(config, vb.dtype(), vb.device(), tensor)
+        let layer = |index| {
+            let (names, shape) = config.layer(index);
+            let weight = tensor(parameter(names, "weight"), &shape)?;
+            let bias = tensor(parameter(names, "bias"), &shape[..1])?;
+            let values = |tensor: Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+            let rows =
+                move |rows: Range<usize>| Ok(values(weight.narrow(0, rows.start, rows.len())?)?);
+            Ok(Layer { rows: Box::new(rows), bias: values(bias)? })
+        };
+        Self::build(config, vb.dtype(), vb.device(), layer, tensor)
     }
 
     /// From one or several safetensors files in timm's or torchvision's names; the widths are read off the tensors.
@@ -154,17 +167,29 @@ impl Vgg16 {
     /// Where a file is missing or truncated, or a tensor is missing or does not fit the others.
     pub fn load(files: &[PathBuf], dtype: DType, device: &Device) -> Result<Self> {
         let weights = Weights::open(files)?;
-        let dtype = if device.is_cpu() { DType::F32 } else { dtype };
-        Self::build(&VggConfig::of(&weights)?, dtype, device, |names, shape| {
+        let config = VggConfig::of(&weights)?;
+        let layer = |index| {
+            let (names, shape) = config.layer(index);
+            let weight = weights.find(&parameter(names, "weight"))?;
+            weight.check(&shape)?;
+            let bias = weights.find(&parameter(names, "bias"))?;
+            bias.check(&shape[..1])?;
+            Ok(Layer {
+                rows: Box::new(move |rows| weight.rows(rows)),
+                bias: bias.rows(0..shape[0])?,
+            })
+        };
+        Self::build(&config, dtype, device, layer, |names, shape| {
             weights.find(&names)?.load(shape, dtype, device)
         })
     }
 
-    /// `tensor` is called with a parameter's possible names and its shape.
-    fn build(
+    /// On the CPU from `layer`, elsewhere from `tensor`, which is called with a parameter's possible names and its shape.
+    fn build<'a>(
         config: &VggConfig,
         dtype: DType,
         device: &Device,
+        layer: impl Fn(usize) -> Result<Layer<'a>>,
         tensor: impl Fn(Vec<String>, &[usize]) -> Result<Tensor>,
     ) -> Result<Self> {
         if config.image == 0 || !config.image.is_multiple_of(32) {
@@ -175,19 +200,22 @@ impl Vgg16 {
                 expected: "a multiple of 32".into(),
             });
         }
-        let layer = |index: usize| {
-            let (names, shape) = config.layer(index);
-            let weight = tensor(parameter(names, "weight"), &shape)?;
-            Ok((weight, tensor(parameter(names, "bias"), &shape[..1])?))
-        };
+        if let Some(empty) = (0..16).find(|&index| config.layer(index).1[0] == 0) {
+            return Err(Error::Mismatch {
+                place: "VGG16".into(),
+                what: format!("the width of layer {} of 16", empty + 1),
+                found: "0".into(),
+                expected: "at least 1".into(),
+            });
+        }
         let layers = if device.is_cpu() {
-            let values = |index| {
-                let (weight, bias) = layer(index)?;
-                let values = |tensor: Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
-                Ok([values(weight)?, values(bias)?])
-            };
-            Layers::Cpu(Arc::new(Network::new(config, values)?))
+            Layers::Cpu(Arc::new(Network::new(Isa::detect(), config, layer)?))
         } else {
+            let layer = |index: usize| {
+                let (names, shape) = config.layer(index);
+                let weight = tensor(parameter(names, "weight"), &shape)?;
+                Ok((weight, tensor(parameter(names, "bias"), &shape[..1])?))
+            };
             let dense = |index| layer(index).map(|(weight, bias)| Linear::new(weight, Some(bias)));
             let convolutions = (0..13).map(layer).collect::<Result<_>>()?;
             Layers::Device {

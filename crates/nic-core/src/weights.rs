@@ -1,14 +1,15 @@
-//! Tensors in safetensors files: finding the files, mapping them, checking what is in them.
+//! Tensors in safetensors files: finding the files, reading them, checking what is in them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::safetensors::{Load, MmapedSafetensors};
 use candle_core::{DType, Device, Tensor};
 use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,9 @@ use crate::{Error, Location, Result};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// The longest header in bytes; safetensors' own limit.
+const MAX_HEADER: u64 = 100_000_000;
 
 /// The safetensors files that `weights` names: itself, those listed in an index, or those in a directory or repository.
 pub(crate) fn files(weights: &Location) -> Result<Vec<PathBuf>> {
@@ -104,36 +108,74 @@ pub(crate) fn sha256(files: &[PathBuf]) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The tensors of one or several safetensors files, memory-mapped.
+/// The tensors of one or several safetensors files. They are read, not mapped: a mapped page counts as memory of its own
+/// beside what is made of it.
 pub(crate) struct Weights {
-    files: Vec<(PathBuf, MmapedSafetensors)>,
+    files: Vec<WeightsFile>,
+}
+
+/// A safetensors file, open.
+struct WeightsFile {
+    path: PathBuf,
+    file: Mutex<File>,
+    tensors: Metadata,
+    /// Where the tensors' bytes begin.
+    start: u64,
+}
+
+impl WeightsFile {
+    fn open(path: &Path) -> Result<Self> {
+        let broken = |reason: String| Error::Safetensors { path: path.to_path_buf(), reason };
+        let mut file = File::open(path).map_err(Error::io(path))?;
+        let size = file.metadata().map_err(Error::io(path))?.len();
+        let mut length = [0; 8];
+        if size < 8 {
+            return Err(broken(format!("{size} bytes")));
+        }
+        file.read_exact(&mut length).map_err(Error::io(path))?;
+        let length = u64::from_le_bytes(length);
+        if length > MAX_HEADER.min(size - 8) {
+            return Err(broken(format!("a header of {length} bytes in {size}")));
+        }
+        let mut header = vec![0; length as usize];
+        file.read_exact(&mut header).map_err(Error::io(path))?;
+        let tensors: Metadata =
+            serde_json::from_slice(&header).map_err(|error| broken(error.to_string()))?;
+        let start = 8 + length;
+        let expected = start + tensors.data_len() as u64;
+        if expected != size {
+            return Err(broken(format!("{size} bytes, expected {expected}")));
+        }
+        Ok(Self { path: path.to_path_buf(), file: Mutex::new(file), tensors, start })
+    }
+
+    fn read(&self, bytes: Range<usize>) -> Result<Vec<u8>> {
+        let mut buffer = vec![0; bytes.len()];
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(self.start + bytes.start as u64))
+            .and_then(|_| file.read_exact(&mut buffer))
+            .map_err(Error::io(&self.path))?;
+        Ok(buffer)
+    }
 }
 
 impl Weights {
-    /// Maps `files`; no tensor may be in two of them.
+    /// Opens `files`; no tensor may be in two of them.
     pub(crate) fn open(paths: &[PathBuf]) -> Result<Self> {
-        let mut files: Vec<(PathBuf, MmapedSafetensors)> = Vec::with_capacity(paths.len());
+        let mut files: Vec<WeightsFile> = Vec::with_capacity(paths.len());
         for path in paths {
-            File::open(path).map_err(Error::io(path))?;
-            // SAFETY: as for every memory map, the file must not be cut while it is read.
-            let map = unsafe { MmapedSafetensors::new(path) }.map_err(|error| {
-                let reason = match error {
-                    candle_core::Error::WithPath { inner, .. } => inner.to_string(),
-                    error => error.to_string(),
-                };
-                Error::Safetensors { path: path.clone(), reason }
-            })?;
-            for (name, _) in map.tensors() {
-                if let Some((first, _)) = files.iter().find(|(_, map)| map.get(&name).is_ok()) {
+            let file = WeightsFile::open(path)?;
+            for name in file.tensors.offset_keys() {
+                if let Some(first) = files.iter().find(|file| file.tensors.info(&name).is_some()) {
                     return Err(Error::Mismatch {
                         place: path.display().to_string(),
                         what: format!("tensor {name}"),
-                        found: format!("in {} too", first.display()),
+                        found: format!("in {} too", first.path.display()),
                         expected: "one file to hold it; name the one that is meant".into(),
                     });
                 }
             }
-            files.push((path.clone(), map));
+            files.push(file);
         }
         Ok(Self { files })
     }
@@ -141,13 +183,13 @@ impl Weights {
     /// The tensor of the first of `names` that is there.
     pub(crate) fn find(&self, names: &[String]) -> Result<Found<'_>> {
         for name in names {
-            for (path, map) in &self.files {
-                if let Ok(view) = map.get(name) {
-                    return Ok(Found { path, name: name.clone(), view });
+            for file in &self.files {
+                if let Some(info) = file.tensors.info(name) {
+                    return Ok(Found { file, name: name.clone(), info });
                 }
             }
         }
-        let paths: Vec<_> = self.files.iter().map(|(path, _)| path.display().to_string()).collect();
+        let paths: Vec<_> = self.files.iter().map(|file| file.path.display().to_string()).collect();
         Err(Error::Missing {
             place: paths.join(", "),
             what: format!("tensor {}", names.join(" or ")),
@@ -158,18 +200,19 @@ impl Weights {
 
 /// A tensor in its file.
 pub(crate) struct Found<'a> {
-    path: &'a Path,
+    file: &'a WeightsFile,
     name: String,
-    view: TensorView<'a>,
+    info: &'a TensorInfo,
 }
 
 impl Found<'_> {
     pub(crate) fn shape(&self) -> &[usize] {
-        self.view.shape()
+        &self.info.shape
     }
 
-    /// The tensor as `shape`; the file may have it with more axes (a 1 x 1 convolution for a matrix).
-    pub(crate) fn load(&self, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+    /// Whether it can be taken as numbers of `shape`; the file may have it with more axes (a 1 x 1 convolution for a
+    /// matrix).
+    pub(crate) fn check(&self, shape: &[usize]) -> Result<DType> {
         let found = self.shape();
         // Axes beyond those of `shape` are flattened into the last: a matrix kept as a convolution.
         let fits = match (found, shape) {
@@ -181,21 +224,42 @@ impl Found<'_> {
         if !fits {
             return Err(self.mismatch(&format!("{shape:?}")));
         }
-        if !matches!(self.view.dtype(), Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(Error::Mismatch {
-                place: self.path.display().to_string(),
+        match self.info.dtype {
+            Dtype::F32 => Ok(DType::F32),
+            Dtype::F16 => Ok(DType::F16),
+            Dtype::BF16 => Ok(DType::BF16),
+            other => Err(Error::Mismatch {
+                place: self.file.path.display().to_string(),
                 what: format!("tensor {}", self.name),
-                found: format!("{:?}", self.view.dtype()),
+                found: format!("{other:?}"),
                 expected: "F32, F16 or BF16".into(),
-            });
+            }),
         }
-        Ok(self.view.load(device)?.reshape(shape)?.to_dtype(dtype)?)
+    }
+
+    /// The tensor as `shape`.
+    pub(crate) fn load(&self, shape: &[usize], dtype: DType, device: &Device) -> Result<Tensor> {
+        let stored = self.check(shape)?;
+        let (start, end) = self.info.data_offsets;
+        let bytes = self.file.read(start..end)?;
+        Ok(Tensor::from_raw_buffer(&bytes, stored, shape, device)?.to_dtype(dtype)?)
+    }
+
+    /// Some of its rows.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        let stored = self.check(self.shape())?;
+        let width = self.shape()[1..].iter().product::<usize>();
+        let values = rows.len() * width;
+        let (start, row) = (self.info.data_offsets.0, width * stored.size_in_bytes());
+        let bytes = self.file.read(start + rows.start * row..start + rows.end * row)?;
+        let values = Tensor::from_raw_buffer(&bytes, stored, &[values], &Device::Cpu)?;
+        Ok(values.to_dtype(DType::F32)?.to_vec1()?)
     }
 
     /// The error for a tensor of another shape than `expected`.
     pub(crate) fn mismatch(&self, expected: &str) -> Error {
         Error::Mismatch {
-            place: self.path.display().to_string(),
+            place: self.file.path.display().to_string(),
             what: format!("tensor {}", self.name),
             found: format!("{:?}", self.shape()),
             expected: expected.into(),

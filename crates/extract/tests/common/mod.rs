@@ -116,6 +116,61 @@ impl Fixture {
         safetensors::serialize_to_file(views, None, &self.path(name)).unwrap();
     }
 
+    /// A VGG16 of the paper's widths in torchvision's names, 553 MB of seeded random numbers that are never in memory all
+    /// at once.
+    pub fn full_weights(&self, name: &str) {
+        let mut shapes = Vec::new();
+        let convolutions = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
+        let widths = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512];
+        let mut channels = 3;
+        for (number, width) in convolutions.into_iter().zip(widths) {
+            shapes.push((format!("features.{number}"), vec![width, channels, 3, 3]));
+            channels = width;
+        }
+        shapes.push(("classifier.0".into(), vec![4096, 512 * 7 * 7]));
+        shapes.push(("classifier.3".into(), vec![4096, 4096]));
+        shapes.push(("classifier.6".into(), vec![1000, 4096]));
+        let (mut header, mut end) = (serde_json::Map::new(), 0);
+        for (layer, shape) in &shapes {
+            for (kind, shape) in [("weight", &shape[..]), ("bias", &shape[..1])] {
+                let start = end;
+                end += 4 * shape.iter().product::<usize>();
+                let entry = serde_json::json!({
+                    "dtype": "F32", "shape": shape, "data_offsets": [start, end],
+                });
+                header.insert(format!("{layer}.{kind}"), entry);
+            }
+        }
+        let mut header = serde_json::Value::from(header).to_string();
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(8) - header.len()));
+        let mut file = std::io::BufWriter::new(File::create(self.path(name)).unwrap());
+        file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
+        file.write_all(header.as_bytes()).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        for (_, shape) in &shapes {
+            let count: usize = shape.iter().product();
+            let bound = (6.0 / (count / shape[0]) as f32).sqrt();
+            for (count, bound) in [(count, bound), (shape[0], 0.05)] {
+                for _ in 0..count {
+                    let value: f32 = random.random_range(-bound..bound);
+                    file.write_all(&value.to_le_bytes()).unwrap();
+                }
+            }
+        }
+        file.flush().unwrap();
+    }
+
+    /// `count` images of a dataset: copies of `contents` in turn, each an encoded JPEG.
+    pub fn repeat(&self, contents: &[Vec<u8>], count: usize) {
+        fs::create_dir(self.path("images")).unwrap();
+        let names = (1..=count as i64).map(|id| (id, format!("{id:012}.jpg")));
+        for ((_, name), content) in names.clone().zip(contents.iter().cycle()) {
+            fs::write(self.path("images").join(name), content).unwrap();
+        }
+        self.captions("captions_train2017.json", names);
+        self.descriptor("data.toml", "repeated", &["captions_train2017.json".into()], "images");
+    }
+
     /// `name`.zip with the files of `images`, as COCO packs its own: in a directory.
     pub fn zip(&self, name: &str, images: &[(i64, PathBuf)]) {
         let file = File::create(self.path(&format!("{name}.zip"))).unwrap();
@@ -287,6 +342,25 @@ pub fn test_data(test: &str) -> Option<PathBuf> {
         let _ = writeln!(std::io::stderr(), "{test}: skipped, as NIC_TEST_DATA is not set");
     }
     data
+}
+
+/// A picture of this size as JPEG.
+pub fn jpeg(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let picture =
+        image::imageops::resize(&picture(1), width, height, image::imageops::FilterType::Triangle);
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 90);
+    picture.write_with_encoder(encoder).unwrap();
+    bytes
+}
+
+/// Photographs of COCO where there are any, else a picture of their size.
+pub fn photographs() -> Vec<Vec<u8>> {
+    let Some(data) = test_data("photographs") else { return vec![jpeg(640, 480)] };
+    let dir = data.join("coco-mini/images/val2017");
+    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// `from` with all below it.

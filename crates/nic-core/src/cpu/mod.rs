@@ -4,10 +4,17 @@
 //! An image's result is the same to the bit whatever the batch it is in and the number of threads.
 
 #[expect(clippy::needless_range_loop, reason = "rows and columns index several arrays")]
-mod conv;
+pub(crate) mod conv;
 mod dense;
-mod lines;
+mod first;
+mod isa;
+pub(crate) mod lines;
 mod network;
 mod product;
+mod winograd;
 
-pub(crate) use network::Network;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use isa::Isa;
+pub(crate) use network::{Layer, Network};

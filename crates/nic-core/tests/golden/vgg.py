@@ -47,10 +47,12 @@ def model(layers, hidden, classes, side):
 
 
 def run(vgg, images):
+    """In f64, rounded to f32 at the end."""
+    vgg = vgg.double()
     with torch.inference_mode():
-        features = vgg.features(torch.from_numpy(images)).flatten(1)
+        features = vgg.features(torch.from_numpy(images).double()).flatten(1)
         fc7 = vgg.classifier[:5](features)
-        return {"fc7": fc7.numpy(), "logits": vgg.classifier[6](fc7).numpy()}
+        return {"fc7": fc7.float().numpy(), "logits": vgg.classifier[6](fc7).float().numpy()}
 
 
 narrow = model(NARROW, (16, 12), 5, 64)
