@@ -15,6 +15,9 @@ fn every_configuration_is_valid() {
     let mut seen = 0;
     for entry in std::fs::read_dir(configs()).unwrap() {
         let path = entry.unwrap().path();
+        if path.is_dir() {
+            continue; // job files for clusters
+        }
         Config::load(&path, &[]).unwrap_or_else(|error| panic!("{error}"));
         seen += 1;
     }
