@@ -88,13 +88,24 @@ impl Args {
     }
 }
 
-/// What a card computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// What the network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Eight bits of each number and f32's range; sums in f32. Not f16: what overflows it could reach fc7 as a 0.
     Bf16,
-    /// Single precision, without TF32.
+    /// Single precision, without TF32; the CPU's.
+    #[default]
     F32,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        })
+    }
 }
 
 impl From<Precision> for DType {

@@ -7,8 +7,8 @@ use nic_data::{Record, Split};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Dtype;
 use crate::error::Result;
+use crate::{Dtype, Precision};
 
 /// Everything that decides the shards' bytes, but for the images themselves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct Plan {
     pub(crate) records_sha256: String,
     /// What makes the features.
     pub(crate) encoder: EncoderSpec,
+    /// What it computes in; not in the plans of before there was a choice.
+    #[serde(default)]
+    pub(crate) precision: Precision,
     /// How they are stored.
     pub(crate) dtype: Dtype,
     /// Images a shard.
@@ -64,6 +67,7 @@ impl Plan {
             }
         };
         compare("dataset", self.dataset.clone(), wanted.dataset.clone());
+        compare("precision", self.precision.to_string(), wanted.precision.to_string());
         compare("dtype", self.dtype.to_string(), wanted.dtype.to_string());
         compare("shard size", self.shard_size.to_string(), wanted.shard_size.to_string());
         if self.records_sha256 != wanted.records_sha256 {

@@ -6,11 +6,11 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use candle_core::DType;
+use candle_core::Device;
 use nic_core::{Encoder, EncoderSpec, Location};
 use nic_data::{Dataset, Record};
 
-use crate::args::Args;
+use crate::args::{Args, Precision};
 use crate::clock::Clocks;
 use crate::error::{Error, Result};
 use crate::output::Output;
@@ -36,6 +36,8 @@ pub fn run(args: &Args) -> Result<Report> {
     let dir = directory(&dataset, args)?;
     let weights = Location::parse(&args.weights, Path::new(""))?;
     let encoder = EncoderSpec::of(&weights, args.preprocess())?;
+    let (device, taken) = args.device.open()?;
+    let precision = if device.is_cpu() { Precision::F32 } else { args.precision };
     let plan = Plan {
         dataset: dataset.name().to_owned(),
         splits: args.split.clone(),
@@ -46,6 +48,7 @@ pub fn run(args: &Args) -> Result<Report> {
             true => encoder, // nothing on this disk is relative to that
             false => encoder.relative_to(&dir)?,
         },
+        precision,
         dtype: args.dtype,
         shard_size: args.shard_size.into(),
     };
@@ -71,7 +74,8 @@ pub fn run(args: &Args) -> Result<Report> {
                 shards.len()
             ));
         }
-        running = extract(args, &weights, &dataset, &missing, &output, &clocks)?;
+        say(&format!("encoding on {taken} in {precision}"));
+        running = extract(args, &device, &weights, &dataset, &missing, &output, &clocks)?;
         if !output.has(&missing)? {
             return Err(match interrupt::requested() {
                 true => Error::Interrupted(dir),
@@ -110,16 +114,15 @@ pub fn run(args: &Args) -> Result<Report> {
 /// Ctrl-C.
 fn extract(
     args: &Args,
+    device: &Device,
     weights: &Location,
     dataset: &Dataset,
     shards: &[&Shard],
     output: &Output,
     clocks: &Arc<Clocks>,
 ) -> Result<Duration> {
-    let (device, taken) = args.device.open()?;
-    let dtype = if device.is_cpu() { DType::F32 } else { args.precision.into() };
-    say(&format!("encoding on {taken} in {}", dtype.as_str()));
-    let network = Encoder::load(weights, args.preprocess(), dtype, &device)?;
+    let dtype = output.plan().precision.into();
+    let network = Encoder::load(weights, args.preprocess(), dtype, device)?;
     if network.spec().weights_sha256 != output.plan().encoder.weights_sha256 {
         return Err(Error::WeightsChanged(weights.to_string()));
     }

@@ -39,11 +39,8 @@ static DENSE: [[&str; 2]; 3] = [
 /// The convolutions that a 2 x 2 max pooling follows.
 const POOLED: [usize; 5] = [1, 3, 6, 9, 12];
 
-/// Images that candle's convolutions take at once: without cuDNN they overflow from 149 on.
-const CHUNK: usize = 64;
-/// Images that cuDNN's take at once: the paper's feature maps reach 2^31 values at 669.
-#[cfg(feature = "cudnn")]
-const CUDNN_CHUNK: usize = 512;
+/// Images that a device takes at once at most.
+const CHUNK: usize = 512;
 
 /// The widths of a VGG16: sixteen layers, any number of channels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +71,15 @@ impl VggConfig {
     /// Width of what fc6 reads: the last feature map, flattened.
     fn flat(&self) -> usize {
         self.channels[12] * (self.image / 32).pow(2)
+    }
+
+    /// Values of the largest feature map.
+    fn largest_map(&self) -> usize {
+        let map = |(index, &channels): (usize, &usize)| {
+            let pools = POOLED.iter().filter(|&&pooled| pooled < index).count();
+            channels * (self.image >> pools).pow(2)
+        };
+        self.channels.iter().enumerate().map(map).max().unwrap_or(1)
     }
 
     /// Layer `index` of 16: its names and its weight's shape.
@@ -272,7 +278,7 @@ impl Vgg16 {
                 Ok(Tensor::zeros((0, width), *dtype, device)?)
             }
             Layers::Device { convolutions, dense, dtype } => {
-                let chunk = convolutions.chunk();
+                let chunk = convolutions.chunk(&self.config);
                 let mut rows = Vec::with_capacity(batch.div_ceil(chunk));
                 for start in (0..batch).step_by(chunk) {
                     let chunk = images.narrow(0, start, chunk.min(batch - start))?;
@@ -317,13 +323,15 @@ impl Convolutions {
         Ok(Self::Candle(layers.into_iter().map(convolution).collect()))
     }
 
-    /// How many images at once.
-    fn chunk(&self) -> usize {
-        match self {
-            Self::Candle(_) => CHUNK,
+    /// How many images at once: no tensor may reach 2^31 values. candle's convolution without cuDNN has one of nine times
+    /// its input; the paper's reach that at 75 images, and its feature maps at 669.
+    fn chunk(&self, config: &VggConfig) -> usize {
+        let copies = match self {
+            Self::Candle(_) => 9,
             #[cfg(feature = "cudnn")]
-            Self::Cudnn(_) => CUDNN_CHUNK,
-        }
+            Self::Cudnn(_) => 1,
+        };
+        (i32::MAX as usize / (copies * config.largest_map())).clamp(1, CHUNK)
     }
 
     /// The last feature maps `[B, C, S/32, S/32]`.

@@ -282,7 +282,8 @@ impl Part<'_> {
                     for s in 0..outputs {
                         if let Some(y) = self.y.get_mut(places[r][s] + line) {
                             let value = simd.add_f32s(values[r][s], bias);
-                            y.vectors_mut::<S>()[part] = simd.max_f32s(value, simd.splat_f32s(0.0));
+                            // in this order, for x86 and NEON then pass on what is no number, as PyTorch does
+                            y.vectors_mut::<S>()[part] = simd.max_f32s(simd.splat_f32s(0.0), value);
                         }
                     }
                 }

@@ -91,7 +91,8 @@ impl Dense {
             for (sums, bias) in sums.zip(&self.bias) {
                 let value = |k: usize| {
                     let value = sums[k] + bias.0[k];
-                    if self.relu { value.max(0.0) } else { value }
+                    // what is no number stays so, as in PyTorch
+                    if self.relu && value < 0.0 { 0.0 } else { value }
                 };
                 y.push(Line(std::array::from_fn(value)));
             }

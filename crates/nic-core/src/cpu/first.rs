@@ -100,7 +100,7 @@ impl WithSimd for Row<'_> {
                         let (line, part) = (panel * 2 + column / vectors, column % vectors);
                         let bias = self.first.bias[line].vectors::<S>()[part];
                         y[line].vectors_mut::<S>()[part] =
-                            simd.max_f32s(simd.add_f32s(x, bias), zero);
+                            simd.max_f32s(zero, simd.add_f32s(x, bias));
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Two operations of cuDNN that candle does not have: a 3 x 3 convolution with its bias and ReLU in one kernel, and
 //! max pooling, both on tensors `[B, H, W, C]`, in f32, f16 or bf16, adding up in f32.
 //!
-//! Descriptors are made, and the algorithm is chosen, once for each shape.
+//! A convolution's descriptors are made, and its algorithm is chosen, once for each shape.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -262,7 +262,8 @@ impl Session {
                         plan.chosen = Some(choice);
                         return Ok(());
                     }
-                    Err(error) => refused = Some(error),
+                    Err(error) if is_refusal(&error) => refused = Some(error),
+                    Err(error) => return Err(error), // no memory, say: another algorithm is no cure
                 }
             }
         }
@@ -482,6 +483,12 @@ impl CustomOp1 for MaxPool {
         }
         Ok((y, shape))
     }
+}
+
+/// Whether cuDNN does not do that at all, in its names, which candle passes on as text.
+fn is_refusal(error: &Error) -> bool {
+    let text = error.to_string();
+    ["CUDNN_STATUS_NOT_SUPPORTED", "CUDNN_STATUS_BAD_PARAM"].iter().any(|name| text.contains(name))
 }
 
 fn cudnn_type(dtype: DType) -> Result<sys::cudnnDataType_t> {
