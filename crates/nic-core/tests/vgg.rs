@@ -200,6 +200,19 @@ fn two_threads_may_share_a_network() {
 }
 
 #[test]
+fn what_is_no_number_is_not_lost_in_a_relu() {
+    let config = VggConfig { channels: [4; 13], hidden: [8, 8], classes: 2, image: 32 };
+    for layer in ["features.0", "features.2", "features.28", "classifier.0"] {
+        let mut weights = random(&config);
+        let bias = weights.get_mut(&format!("{layer}.bias")).unwrap();
+        *bias = Tensor::full(f32::NAN, bias.shape(), &CPU).unwrap();
+        let fc7 = vgg(&config, &weights).fc7(&images(2, 32)).unwrap();
+        let fc7 = fc7.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert!(fc7.iter().all(|value| value.is_nan()), "{layer}: {fc7:?}");
+    }
+}
+
+#[test]
 fn half_precision_weights_are_read() {
     let expected = tensors("narrow.safetensors");
     let dir = tempfile::tempdir().unwrap();
