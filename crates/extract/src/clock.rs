@@ -73,19 +73,33 @@ impl fmt::Display for Clocks {
 
 #[cfg(test)]
 mod tests {
-    use std::thread::sleep;
-
     use super::*;
 
     #[test]
     fn the_busiest_stage_is_the_slowest() {
         let clocks = Clocks::default();
-        let pause = |milliseconds| move || sleep(Duration::from_millis(milliseconds));
-        clocks.read.time(1, 1, pause(1));
-        clocks.decode.time(1, 50, pause(60)); // shared by fifty
-        clocks.encode.time(1, 1, pause(20));
-        clocks.write.time(1, 1, pause(2));
-        let text = clocks.to_string();
-        assert!(text.ends_with("slowest: encode"), "{text}");
+        let busy = |clock: &Clock, milliseconds: u64| {
+            clock.nanoseconds.store(milliseconds * 1_000_000, Ordering::Relaxed);
+        };
+        busy(&clocks.read, 1);
+        busy(&clocks.decode, 60);
+        busy(&clocks.encode, 200);
+        busy(&clocks.write, 2);
+        assert!(clocks.to_string().ends_with("slowest: encode"), "{clocks}");
+        busy(&clocks.decode, 300);
+        assert!(clocks.to_string().ends_with("slowest: decode"), "{clocks}");
+    }
+
+    #[test]
+    fn a_clock_adds_up_images_and_shares_time_among_workers() {
+        let clock = Clock::default();
+        let mut alone = Duration::ZERO;
+        for _ in 0..2 {
+            let start = Instant::now();
+            clock.time(3, 50, || std::hint::black_box(vec![1u8; 1 << 20]));
+            alone += start.elapsed();
+        }
+        assert_eq!(clock.images(), 6);
+        assert!(clock.busy() <= alone / 50, "{clock}");
     }
 }

@@ -35,7 +35,12 @@ pub(crate) fn read(
                     return Ok(());
                 }
                 let content = clock.time(1, 1, || contents.next()).ok_or(Error::Stopped("read"))?;
-                let content = content.map_err(|error| error.to_string());
+                let content = match content {
+                    Err(nic_data::Error::Core(error)) if !says_of_the_image(&error) => {
+                        return Err(error.into());
+                    }
+                    content => content.map_err(|error| error.to_string()),
+                };
                 images.push((dataset.records()[position].id, content));
             }
             let batch = Batch { shard: shard.index, last: chunks.peek().is_none(), images };
@@ -45,4 +50,34 @@ pub(crate) fn read(
         }
     }
     Ok(())
+}
+
+/// Whether an error is the image's own and another try would meet it again; else the disk, the network or a store is at
+/// fault, and the run ends rather than write down the image as one that cannot be read.
+fn says_of_the_image(error: &nic_core::Error) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match error {
+        nic_core::Error::Io { source, .. } => {
+            matches!(source.kind(), NotFound | PermissionDenied | IsADirectory | NotADirectory)
+        }
+        error => error.exit_code() == 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn only_what_lasts_is_the_images_own() {
+        let io = |kind| nic_core::Error::io("a.jpg")(io::Error::from(kind));
+        assert!(says_of_the_image(&io(io::ErrorKind::NotFound)));
+        assert!(says_of_the_image(&nic_core::Error::Image("cut off".into())));
+        assert!(!says_of_the_image(&io(io::ErrorKind::StaleNetworkFileHandle)));
+        assert!(!says_of_the_image(&nic_core::Error::io("a.jpg")(io::Error::from_raw_os_error(5))));
+        let (url, reason) = ("s3://bucket/a.jpg".to_owned(), "403 Forbidden".to_owned());
+        assert!(!says_of_the_image(&nic_core::Error::Hub { url, reason }));
+    }
 }

@@ -37,17 +37,19 @@ impl Objects {
     /// # Errors
     /// [`Error::Usage`] where `url` is none of these, [`Error::Objects`] where a variable cannot be used.
     pub fn open(url: &str) -> Result<Self> {
-        let Location::Object { .. } = Location::parse(url, Path::new(""))? else {
+        let Location::Object { store, key } = Location::parse(url, Path::new(""))? else {
             return Err(Error::Usage(format!("{url}: expected s3://..., gs://... or az://...")));
         };
         let failed = |reason: String| Error::Objects { url: url.to_owned(), reason };
-        let parsed = Url::parse(url).map_err(|error| failed(error.to_string()))?;
+        // of the key nothing is taken for a query, a fragment or an escape
+        let prefix = Key::parse(&key).map_err(|error| failed(error.to_string()))?;
+        let parsed = Url::parse(&store).map_err(|error| failed(error.to_string()))?;
         // only these: the store would take a variable called TOKEN or REGION for its own as well
         let ours = |name: &str| ["AWS_", "GOOGLE_", "AZURE_"].iter().any(|p| name.starts_with(p));
         let options = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .filter(|(name, _)| ours(name));
-        let (store, prefix) = object_store::parse_url_opts(&parsed, options)
+        let (store, _) = object_store::parse_url_opts(&parsed, options)
             .map_err(|error| failed(error.to_string()))?;
         Ok(Self { url: url.trim_end_matches('/').to_owned(), store: store.into(), prefix })
     }
@@ -62,7 +64,7 @@ impl Objects {
     /// # Errors
     /// [`Error::Objects`] where the store cannot be reached or refuses, here and below.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         let content = wait(async { self.store.get(&key).await?.bytes().await })?;
         Ok(self.there(name, content)?.map(Into::into))
     }
@@ -79,14 +81,14 @@ impl Objects {
 
     /// Puts `content` in the place of what is there.
     pub fn put(&self, name: &str, content: Vec<u8>) -> Result<()> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         let put = wait(self.store.put(&key, PutPayload::from(content)))?;
         put.map(drop).map_err(|error| self.failed(name, &error))
     }
 
     /// Puts `content` unless there is an object of that name; of several who try at once, one does.
     pub fn create(&self, name: &str, content: Vec<u8>) -> Result<()> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         match wait(self.store.put_opts(&key, PutPayload::from(content), PutMode::Create.into()))? {
             Ok(_) | Err(StoreError::AlreadyExists { .. }) => Ok(()),
             Err(error) => Err(self.failed(name, &error)),
@@ -95,7 +97,7 @@ impl Objects {
 
     /// Removes an object that may not be there.
     pub fn remove(&self, name: &str) -> Result<()> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         self.there(name, wait(self.store.delete(&key))?).map(drop)
     }
 
@@ -117,7 +119,7 @@ impl Objects {
     }
 
     fn head(&self, name: &str) -> Result<Option<ObjectMeta>> {
-        let key = self.key(name);
+        let key = self.key(name)?;
         self.there(name, wait(self.store.head(&key))?)
     }
 
@@ -144,8 +146,12 @@ impl Objects {
         file.sync_all().map_err(Error::io(to))
     }
 
-    fn key(&self, name: &str) -> Key {
-        name.split('/').filter(|part| !part.is_empty()).fold(self.prefix.clone(), Key::join)
+    /// As it stands: a name that was listed is found again.
+    fn key(&self, name: &str) -> Result<Key> {
+        let parts = self.prefix.as_ref().split('/').chain(name.split('/'));
+        let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+        Key::parse(parts.join("/"))
+            .map_err(|error| Error::Objects { url: self.url(name), reason: error.to_string() })
     }
 
     fn there<T>(
@@ -256,5 +262,36 @@ fn wait<T>(work: impl Future<Output = T>) -> Result<T> {
     match runtime {
         Ok(runtime) => Ok(runtime.block_on(work)),
         Err(error) => Err(Error::Usage(format!("no threads for the object store: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_taken_as_they_stand() {
+        let prefix = "données/a~b#2 100%20?x";
+        let objects = Objects {
+            url: format!("s3://bucket/{prefix}"),
+            store: Arc::new(object_store::memory::InMemory::new()),
+            prefix: Key::parse(prefix).unwrap(),
+        };
+        for name in ["é a~b.jpg", "c#d.jpg", "100%.jpg", "e%20f?.jpg", "plain.jpg"] {
+            objects.put(name, name.as_bytes().to_vec()).unwrap();
+            assert_eq!(objects.get(name).unwrap().as_deref(), Some(name.as_bytes()));
+        }
+        let names = objects.names().unwrap();
+        assert_eq!(names.len(), 5);
+        for name in names {
+            assert_eq!(objects.get(&name).unwrap().as_deref(), Some(name.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_number_sign_does_not_cut_a_prefix() {
+        let objects = Objects::open("s3://bucket/run#2?x").unwrap();
+        assert_eq!(objects.prefix.as_ref(), "run#2?x");
+        assert_eq!(objects.key("/a//b.jpg").unwrap().as_ref(), "run#2?x/a/b.jpg");
     }
 }

@@ -359,6 +359,16 @@ impl Config {
             let from_set =
                 set.iter().filter_map(|s| s.split_once('=')).any(|(k, _)| covers(k.trim()));
             let is_url = value.to_string_lossy().contains("://");
+            if is_url && key != "data.features" {
+                return Err(nic_core::Error::Mismatch {
+                    place: path.display().to_string(),
+                    what: key.into(),
+                    found: value.display().to_string(),
+                    expected:
+                        "a path on this machine (only data.features may lie in an object store)"
+                            .into(),
+                });
+            }
             if !from_set && !is_url {
                 *value = base.join(&*value);
             }
