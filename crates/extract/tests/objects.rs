@@ -115,9 +115,9 @@ fn workers_below_a_prefix() {
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     };
     let (mut first, mut second) = (start("0/2"), start("1/2"));
-    let start = Instant::now();
+    let waiting = Instant::now();
     while !world.store.client("list", "shared", None).contains("features-00001") {
-        assert!(start.elapsed() < Duration::from_secs(120), "the first shard does not come");
+        assert!(waiting.elapsed() < Duration::from_secs(120), "the first shard does not come");
         sleep(Duration::from_millis(10));
     }
     second.kill().unwrap();
