@@ -9,6 +9,28 @@ use std::process::{Command, Output};
 mod common;
 use common::{Fixture, stderr};
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failing_disk_ends_the_run_and_costs_no_image() {
+    let fixture = Fixture::new(6, 3);
+    fixture.ok("whole", &["--shard-size", "4"]);
+    let image = fixture.path("images/000000000107.jpg");
+    let content = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    std::os::unix::fs::symlink("/proc/self/mem", &image).unwrap(); // its first byte is an I/O error
+    let output = fixture.run("out", &["--shard-size", "4"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("000000000107.jpg: Input/output error"),
+        "{}",
+        stderr(&output)
+    );
+    fs::remove_file(&image).unwrap();
+    fs::write(&image, content).unwrap();
+    fixture.ok("out", &["--shard-size", "4"]);
+    assert!(fixture.files("out") == fixture.files("whole"));
+}
+
 #[test]
 fn failed_images_are_listed_and_the_rest_goes_on() {
     let fixture = Fixture::new(6, 3);

@@ -151,7 +151,7 @@ impl Objects {
         let parts = self.prefix.as_ref().split('/').chain(name.split('/'));
         let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
         Key::parse(parts.join("/"))
-            .map_err(|error| Error::Objects { url: self.url(name), reason: error.to_string() })
+            .map_err(|error| Error::Usage(format!("{}: {error}", self.url(name)))) // `..`, say
     }
 
     fn there<T>(
@@ -293,5 +293,9 @@ mod tests {
         let objects = Objects::open("s3://bucket/run#2?x").unwrap();
         assert_eq!(objects.prefix.as_ref(), "run#2?x");
         assert_eq!(objects.key("/a//b.jpg").unwrap().as_ref(), "run#2?x/a/b.jpg");
+        // one such name is no reason to give up the others
+        let error = objects.get("../a.jpg").unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with("s3://bucket/run#2?x/../a.jpg: "), "{error}");
     }
 }

@@ -109,12 +109,13 @@ impl Archive {
                 return Err(Error::data(place(), "several files of the archive have this name"));
             }
         };
-        let entry = zip.by_index(index).map_err(|error| Error::data(place(), error))?;
+        let entry =
+            zip.by_index(index).map_err(|error| Error::reading(&self.path, place(), error))?;
         let mut bytes = Vec::new();
         entry
             .take(MAX_IMAGE_BYTES + 1)
             .read_to_end(&mut bytes)
-            .map_err(|error| Error::data(place(), error))?;
+            .map_err(|error| Error::reading(&self.path, place(), error))?;
         if bytes.len() as u64 > MAX_IMAGE_BYTES {
             return Err(Error::data(place(), "larger than 1 GiB"));
         }

@@ -189,7 +189,8 @@ impl<'a> RowReader<'a> {
     /// The image of the record at `position`.
     pub(crate) fn read(&mut self, position: usize) -> Result<Vec<u8>> {
         let (file, row) = self.rows.places[position];
-        let place = format!("{}: row {row}", self.rows.files[file].display());
+        let path = &self.rows.files[file];
+        let place = format!("{}: row {row}", path.display());
         let (group, image) = guarded(&place, || {
             // After an error the state of the group is unknown: it is opened again.
             let mut group = match self.open.take() {
@@ -198,7 +199,7 @@ impl<'a> RowReader<'a> {
                 }
                 _ => self.rows.open(file, row)?,
             };
-            let image = group.read(row).map_err(|error| Error::data(&place, error))?;
+            let image = group.read(row).map_err(|error| Error::reading(path, &place, error))?;
             Ok((group, image))
         })?;
         self.open = Some(group);

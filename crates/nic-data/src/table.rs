@@ -28,8 +28,8 @@ pub(crate) type Bytes = ColumnReaderImpl<ByteArrayType>;
 impl Table {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(nic_core::Error::io(path))?;
-        let file =
-            SerializedFileReader::new(file).map_err(|error| Error::data(path.display(), error))?;
+        let file = SerializedFileReader::new(file)
+            .map_err(|error| Error::reading(path, path.display(), error))?;
         Ok(Self { path: path.to_owned(), file })
     }
 
@@ -118,7 +118,7 @@ impl Table {
     fn reader(&self, group: usize, column: usize) -> Result<ColumnReader> {
         let reader =
             self.file.get_row_group(group).and_then(|group| group.get_column_reader(column));
-        reader.map_err(|error| Error::data(self.path.display(), error))
+        reader.map_err(|error| Error::reading(&self.path, self.path.display(), error))
     }
 
     fn columns(&self) -> impl Iterator<Item = &ColumnDescriptor> {

@@ -60,6 +60,11 @@ fn settings_that_make_no_sense_name_the_key() {
         ("data.max_len=0", "data.max_len is 0, expected 1 to 1000"),
         ("data.features=", "data.features is empty, expected a path"),
         ("train.init=", "train.init is empty, expected a path"),
+        (
+            "data.dataset=s3://b/d.toml",
+            "data.dataset is s3://b/d.toml, expected a path on this machine",
+        ),
+        ("train.init=s3://b/best", "train.init is s3://b/best, expected a path on this machine"),
         ("output.dir=s3://b/run", "output.dir is s3://b/run, expected a path on this machine"),
         ("data.tokenizer=ptb2", "unknown value `ptb2`"),
         ("eval.split=train", "eval.split is train, expected val or test"),
