@@ -1,7 +1,4 @@
-//! Two operations of cuDNN that candle does not have: a 3 x 3 convolution with its bias and ReLU in one kernel, and
-//! max pooling, both on tensors `[B, H, W, C]`, in f32, f16 or bf16, adding up in f32.
-//!
-//! A convolution's descriptors are made, and its algorithm is chosen, once for each shape.
+//! cuDNN's handle, and how each convolution is done: descriptors are made, and an algorithm is chosen, once a shape.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,17 +7,14 @@ use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda_backend::cudarc::cudnn::{CudnnError, result, sys};
-use candle_core::cuda_backend::cudarc::driver::{
-    CudaSlice, CudaStream, DevicePtr, DevicePtrMut, SyncOnDrop,
-};
-use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice, DeviceId};
-use candle_core::{
-    CpuStorage, CudaStorage, CustomOp1, CustomOp3, DType, Error, Layout, Result, Shape, bail,
-};
+use candle_core::cuda_backend::cudarc::driver::{CudaSlice, CudaStream, DevicePtrMut};
+use candle_core::cuda_backend::{CudaDevice, DeviceId};
+use candle_core::{DType, Error, Result, bail};
 
-use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC as NHWC;
+use super::descriptors::{Activation, Convolution, Filter, Pooling, TensorShape, cudnn_type};
+
+use sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC;
 
 /// Memory that an algorithm may want beside its tensors.
 const MAX_WORKSPACE: usize = 1 << 30;
@@ -35,84 +29,14 @@ thread_local! {
     static SESSIONS: RefCell<HashMap<DeviceId, Rc<Session>>> = RefCell::default();
 }
 
-/// relu(x * w + bias): x `[B, H, W, I]`, w `[O, 3, 3, I]`, bias `[O]` to `[B, H, W, O]`, with one zero around the image.
-pub(super) struct ConvBiasRelu;
-
-/// The largest of 2 x 2: `[B, H, W, C]` to `[B, H/2, W/2, C]`.
-pub(super) struct MaxPool;
-
-/// A descriptor that frees itself.
-macro_rules! descriptor {
-    ($name:ident, $raw:ident, $create:ident, $destroy:ident) => {
-        struct $name(sys::$raw);
-
-        impl $name {
-            fn new() -> Result<Self> {
-                let mut raw = std::ptr::null_mut();
-                // SAFETY: the call only writes `raw`.
-                unsafe { sys::$create(&mut raw) }.result().map_err(Error::wrap)?;
-                Ok(Self(raw))
-            }
-        }
-
-        impl Drop for $name {
-            fn drop(&mut self) {
-                // SAFETY: made by `new`, and never used after.
-                let _ = unsafe { sys::$destroy(self.0) };
-            }
-        }
-    };
-}
-
-descriptor!(
-    TensorShape,
-    cudnnTensorDescriptor_t,
-    cudnnCreateTensorDescriptor,
-    cudnnDestroyTensorDescriptor
-);
-descriptor!(
-    Filter,
-    cudnnFilterDescriptor_t,
-    cudnnCreateFilterDescriptor,
-    cudnnDestroyFilterDescriptor
-);
-descriptor!(
-    Convolution,
-    cudnnConvolutionDescriptor_t,
-    cudnnCreateConvolutionDescriptor,
-    cudnnDestroyConvolutionDescriptor
-);
-descriptor!(
-    Activation,
-    cudnnActivationDescriptor_t,
-    cudnnCreateActivationDescriptor,
-    cudnnDestroyActivationDescriptor
-);
-descriptor!(
-    Pooling,
-    cudnnPoolingDescriptor_t,
-    cudnnCreatePoolingDescriptor,
-    cudnnDestroyPoolingDescriptor
-);
-
-impl TensorShape {
-    fn nhwc(dtype: DType, [b, h, w, c]: [usize; 4]) -> Result<Self> {
-        let (this, dims) = (Self::new()?, [b as c_int, c as c_int, h as c_int, w as c_int]);
-        // SAFETY: the descriptor is alive. Dimensions are in the order n, c, h, w whatever the format.
-        unsafe { result::set_tensor4d_descriptor(this.0, NHWC, cudnn_type(dtype)?, dims) }
-            .map_err(Error::wrap)?;
-        Ok(this)
-    }
-}
-
 /// A convolution of one shape and type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Key {
-    dtype: DType,
+pub(super) struct Key {
+    pub(super) dtype: DType,
     /// B, H, W.
-    images: [usize; 3],
+    pub(super) images: [usize; 3],
     /// I, O.
-    channels: [usize; 2],
+    pub(super) channels: [usize; 2],
 }
 
 /// How a convolution of one shape is done.
@@ -145,7 +69,7 @@ impl Plan {
         };
         // SAFETY: both descriptors are alive.
         unsafe {
-            result::set_filter4d_descriptor(filter.0, cudnn_type(dtype)?, NHWC, dims)
+            result::set_filter4d_descriptor(filter.0, cudnn_type(dtype)?, CUDNN_TENSOR_NHWC, dims)
                 .and_then(|()| {
                     result::set_convolution2d_descriptor(
                         convolution.0,
@@ -175,17 +99,17 @@ impl Plan {
 
 /// Addresses on the device.
 #[derive(Clone, Copy)]
-struct Pointers {
-    x: u64,
-    w: u64,
-    bias: u64,
-    y: u64,
+pub(super) struct Pointers {
+    pub(super) x: u64,
+    pub(super) w: u64,
+    pub(super) bias: u64,
+    pub(super) y: u64,
 }
 
 /// cuDNN on a thread and a device.
-struct Session {
+pub(super) struct Session {
     handle: sys::cudnnHandle_t,
-    stream: Arc<CudaStream>,
+    pub(super) stream: Arc<CudaStream>,
     relu: Activation,
     pooling: Pooling,
     plans: RefCell<HashMap<Key, Plan>>,
@@ -195,7 +119,7 @@ struct Session {
 
 impl Session {
     /// This thread's.
-    fn of(device: &CudaDevice) -> Result<Rc<Self>> {
+    pub(super) fn of(device: &CudaDevice) -> Result<Rc<Self>> {
         SESSIONS.with(|sessions| {
             let mut sessions = sessions.borrow_mut();
             if let Some(session) = sessions.get(&device.id()) {
@@ -241,14 +165,20 @@ impl Session {
         Ok(session)
     }
 
-    fn convolve(&self, key: Key, pointers: Pointers) -> Result<()> {
+    /// relu(x * w + bias).
+    ///
+    /// # Safety
+    ///
+    /// What `key` says lies at the addresses, until the stream has done it.
+    pub(super) unsafe fn convolve(&self, key: Key, pointers: Pointers) -> Result<()> {
         let mut plans = self.plans.borrow_mut();
         let plan = match plans.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Plan::new(key)?),
         };
         if let Some(choice) = plan.chosen {
-            return self.launch(plan, choice, pointers);
+            // SAFETY: as the caller's.
+            return unsafe { self.launch(plan, choice, pointers) };
         }
         // cuDNN's own order, the fastest first by its estimate and not by the clock, so that every run takes the same.
         // What it offers may still be refused with bias and ReLU, or as it is.
@@ -257,7 +187,8 @@ impl Session {
         for fused in [true, false] {
             for &(algorithm, workspace) in &offers {
                 let choice = Choice { algorithm, workspace, fused };
-                match self.launch(plan, choice, pointers) {
+                // SAFETY: as the caller's.
+                match unsafe { self.launch(plan, choice, pointers) } {
                     Ok(()) => {
                         plan.chosen = Some(choice);
                         return Ok(());
@@ -301,7 +232,10 @@ impl Session {
         Ok(fits.map(|offer| (offer.algo, offer.memory)).collect())
     }
 
-    fn launch(&self, plan: &Plan, choice: Choice, at: Pointers) -> Result<()> {
+    /// # Safety
+    ///
+    /// What `plan` says lies at the addresses, until the stream has done it.
+    unsafe fn launch(&self, plan: &Plan, choice: Choice, at: Pointers) -> Result<()> {
         let Choice { algorithm, workspace: bytes, fused } = choice;
         let mut workspace = self.workspace.borrow_mut();
         if workspace.as_ref().is_none_or(|space| space.len() < bytes) {
@@ -314,7 +248,7 @@ impl Session {
         let (handle, space) = (self.handle, space as *mut c_void);
         let [x, w, bias] = [at.x, at.w, at.bias].map(|address| address as *const c_void);
         let y = at.y as *mut c_void;
-        // SAFETY: the descriptors are alive and describe what lies at the addresses, which the caller keeps.
+        // SAFETY: the descriptors are alive, and describe what the caller says lies at the addresses.
         let done = unsafe {
             if fused {
                 // z, times 0, is not read, but has to be memory of y's shape.
@@ -376,6 +310,30 @@ impl Session {
         };
         done.map_err(Error::wrap)
     }
+
+    /// The largest of 2 x 2 of `shape`, `[B, H, W, C]`, from the address `x` to `y`.
+    ///
+    /// # Safety
+    ///
+    /// There is memory of these shapes at both, until the stream has done it.
+    pub(super) unsafe fn pool(
+        &self,
+        dtype: DType,
+        shape: [usize; 4],
+        x: u64,
+        y: u64,
+    ) -> Result<()> {
+        let [b, h, w, c] = shape;
+        let from = TensorShape::nhwc(dtype, shape)?;
+        let to = TensorShape::nhwc(dtype, [b, h / 2, w / 2, c])?;
+        let (x, y) = (x as *const c_void, y as *mut c_void);
+        // SAFETY: the descriptors are alive, and describe what the caller says lies at the addresses.
+        unsafe {
+            sys::cudnnPoolingForward(self.handle, self.pooling.0, ONE, from.0, x, ZERO, to.0, y)
+        }
+        .result()
+        .map_err(Error::wrap)
+    }
 }
 
 impl Drop for Session {
@@ -385,145 +343,8 @@ impl Drop for Session {
     }
 }
 
-impl CustomOp3 for ConvBiasRelu {
-    fn name(&self) -> &'static str {
-        "conv-bias-relu"
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        bail!("{} is for CUDA", CustomOp3::name(self))
-    }
-
-    fn cuda_fwd(
-        &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        w: &CudaStorage,
-        w_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let (b, height, width, i) = x_layout.shape().dims4()?;
-        let (o, kernel_height, kernel_width, inputs) = w_layout.shape().dims4()?;
-        let outputs = bias_layout.shape().dims1()?;
-        let layouts = [x_layout, w_layout, bias_layout];
-        let dtype = x.dtype();
-        if (kernel_height, kernel_width, inputs, outputs) != (3, 3, i, o)
-            || !layouts.iter().all(|layout| layout.is_contiguous())
-            || [w.dtype(), bias.dtype()] != [dtype, dtype]
-        {
-            bail!("{}: {layouts:?} do not fit", CustomOp3::name(self));
-        }
-        let device = x.device();
-        let session = Session::of(device)?;
-        let shape = Shape::from((b, height, width, o));
-        // SAFETY: the convolution writes all of it.
-        let mut y = unsafe { device.alloc_uninit(&shape, dtype)? };
-        {
-            let stream = &session.stream;
-            let (x, _x) = read(x, x_layout, stream)?;
-            let (w, _w) = read(w, w_layout, stream)?;
-            let (bias, _bias) = read(bias, bias_layout, stream)?;
-            let (y, _y) = write(&mut y, stream)?;
-            let key = Key { dtype, images: [b, height, width], channels: [i, o] };
-            session.convolve(key, Pointers { x, w, bias, y })?;
-        }
-        Ok((y, shape))
-    }
-}
-
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        "max-pool-nhwc"
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("{} is for CUDA", CustomOp1::name(self))
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
-        let (b, h, w, c) = layout.shape().dims4()?;
-        if !layout.is_contiguous() {
-            bail!("{}: {layout:?} is not contiguous", CustomOp1::name(self));
-        }
-        let (device, dtype) = (x.device(), x.dtype());
-        let session = Session::of(device)?;
-        let from = TensorShape::nhwc(dtype, [b, h, w, c])?;
-        let to = TensorShape::nhwc(dtype, [b, h / 2, w / 2, c])?;
-        let shape = Shape::from((b, h / 2, w / 2, c));
-        // SAFETY: the pooling writes all of it.
-        let mut y = unsafe { device.alloc_uninit(&shape, dtype)? };
-        {
-            let (x, _x) = read(x, layout, &session.stream)?;
-            let (y, _y) = write(&mut y, &session.stream)?;
-            let (x, y) = (x as *const c_void, y as *mut c_void);
-            // SAFETY: the descriptors are alive and describe what lies at the addresses.
-            unsafe {
-                sys::cudnnPoolingForward(
-                    session.handle,
-                    session.pooling.0,
-                    ONE,
-                    from.0,
-                    x,
-                    ZERO,
-                    to.0,
-                    y,
-                )
-            }
-            .result()
-            .map_err(Error::wrap)?;
-        }
-        Ok((y, shape))
-    }
-}
-
 /// Whether cuDNN does not do that at all, in its names, which candle passes on as text.
 fn is_refusal(error: &Error) -> bool {
     let text = error.to_string();
     ["CUDNN_STATUS_NOT_SUPPORTED", "CUDNN_STATUS_BAD_PARAM"].iter().any(|name| text.contains(name))
-}
-
-fn cudnn_type(dtype: DType) -> Result<sys::cudnnDataType_t> {
-    match dtype {
-        DType::F32 => Ok(sys::cudnnDataType_t::CUDNN_DATA_FLOAT),
-        DType::F16 => Ok(sys::cudnnDataType_t::CUDNN_DATA_HALF),
-        DType::BF16 => Ok(sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16),
-        _ => bail!("no convolution in {dtype:?}"),
-    }
-}
-
-/// Where a tensor begins; to be read until what comes with it is dropped.
-fn read<'a>(
-    storage: &'a CudaStorage,
-    layout: &Layout,
-    stream: &'a CudaStream,
-) -> Result<(u64, SyncOnDrop<'a>)> {
-    let (start, guard) = match &storage.slice {
-        CudaStorageSlice::F32(slice) => slice.device_ptr(stream),
-        CudaStorageSlice::F16(slice) => slice.device_ptr(stream),
-        CudaStorageSlice::BF16(slice) => slice.device_ptr(stream),
-        _ => bail!("no convolution in {:?}", storage.dtype()),
-    };
-    Ok((start + (layout.start_offset() * storage.dtype().size_in_bytes()) as u64, guard))
-}
-
-/// As [`read`], of a whole storage, to be written.
-fn write<'a>(
-    storage: &'a mut CudaStorage,
-    stream: &'a CudaStream,
-) -> Result<(u64, SyncOnDrop<'a>)> {
-    Ok(match &mut storage.slice {
-        CudaStorageSlice::F32(slice) => slice.device_ptr_mut(stream),
-        CudaStorageSlice::F16(slice) => slice.device_ptr_mut(stream),
-        CudaStorageSlice::BF16(slice) => slice.device_ptr_mut(stream),
-        _ => bail!("no convolution in this type"),
-    })
 }
