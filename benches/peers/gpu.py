@@ -35,7 +35,7 @@ def torch_for(device):
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
-    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    wait = (lambda: torch.cuda.synchronize(device)) if device.startswith("cuda") else lambda: None
     return torch, wait
 
 
@@ -180,13 +180,15 @@ class Check:
         within = None if least is None or self.quick else ours >= least
         self.row(what, ours, peer, bound if least is not None else "", within)
 
+    def difference(self, what, difference, most):
+        relative, cosine = difference["relative_l2"], difference["cosine"]
+        self.row(f"{what}, relative L2 to the CPU", relative, bound=f"<= {most:g}", within=relative <= most)
+        self.row(f"{what}, cosine", f"{cosine:.6f}", bound=">= 0.9999", within=cosine >= 0.9999)
+
     def fc7(self):
         for name, difference in (self.ours("fc7") or {}).items():
             if name in TYPES:
-                most = 1e-4 if name == "f32" else 1e-2
-                relative, cosine = difference["relative_l2"], difference["cosine"]
-                self.row(f"fc7 {name}, relative L2 to the CPU", relative, bound=f"<= {most:g}", within=relative <= most)
-                self.row(f"fc7 {name}, cosine", f"{cosine:.6f}", bound=">= 0.9999", within=cosine >= 0.9999)
+                self.difference(f"fc7 {name}", difference, 1e-4 if name == "f32" else 1e-2)
 
     def step(self):
         if step := self.ours("step"):
@@ -209,6 +211,7 @@ class Check:
             self.speed("extract, images/s", run["images_per_second"], None, least, f">= {least:,.1f}, 0.9 of VGG16 or decoding")
             for stage, rate in stages.items():
                 self.row(f"  {stage} alone, images/s", rate)
+            self.difference("  fc7 as written", run["fc7"], 1e-2)
             self.row("  images that failed", str(run["failed"]), bound="0", within=run["failed"] == 0)
 
     def training(self):

@@ -2,8 +2,8 @@
 
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use candle_core::{Device, Tensor};
-use nic_core::{Crop, Encoder};
+use candle_core::Tensor;
+use nic_core::{Crop, Download, Encoder};
 
 use crate::Dtype;
 use crate::batch::Batch;
@@ -30,8 +30,8 @@ struct Launched {
     shard: usize,
     last: bool,
     ids: Vec<i64>,
-    /// `[ids, D]`, f32, on the device.
-    features: Option<Tensor>,
+    /// `[ids, D]`, f32, from the device.
+    features: Option<Download>,
     failed: Vec<(i64, String)>,
 }
 
@@ -65,7 +65,12 @@ pub(crate) fn encode(
         let features = match crops.is_empty() {
             true => None,
             false => Some(clock.time(crops.len(), 1, || {
-                limit.encode(&crops, |crops| encoder.encode(crops), |line| progress.warn(line))
+                let features = limit.encode(
+                    &crops,
+                    |crops| encoder.encode(crops),
+                    |line| progress.warn(line),
+                )?;
+                Download::begin(features).map_err(Error::from)
             })?),
         };
         Ok(Launched { shard, last, ids, features, failed })
@@ -76,7 +81,7 @@ pub(crate) fn encode(
         let count = ids.len() + failed.len();
         let features = match features {
             None => None,
-            Some(features) => Some(clock.time(0, 1, || stored(&features, &ids, dtype))?),
+            Some(features) => Some(clock.time(0, 1, || stored(features, &ids, dtype))?),
         };
         let sent = encoded.send(Encoded { shard, last, ids, features, failed }).is_ok();
         progress.advance(count);
@@ -89,7 +94,7 @@ pub(crate) fn encode(
         }
         let batch = promise.recv().map_err(|_| Error::Stopped("decode"));
         let launched = batch.and_then(&mut launch);
-        // A device has this batch to work on while the one before is fetched from it.
+        // A device has this batch to work on while the features of the one before are stored.
         if let Some(batch) = before.take()
             && !finish(batch)?
         {
@@ -142,8 +147,8 @@ impl Limit {
 }
 
 /// `[B, D]` on the CPU; an error where the stored type has no number for a feature.
-fn stored(features: &Tensor, ids: &[i64], dtype: Dtype) -> Result<Tensor> {
-    let features = features.to_device(&Device::Cpu).map_err(nic_core::Error::from)?;
+fn stored(features: Download, ids: &[i64], dtype: Dtype) -> Result<Tensor> {
+    let features = features.wait()?;
     let rows = features.to_vec2::<f32>().map_err(nic_core::Error::from)?;
     for (&id, row) in ids.iter().zip(rows) {
         if let Some((index, &value)) =
@@ -158,6 +163,8 @@ fn stored(features: &Tensor, ids: &[i64], dtype: Dtype) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+
+    use candle_core::Device;
 
     use super::*;
 

@@ -88,7 +88,9 @@ impl Place {
         match self {
             Self::Directory(directory) => {
                 let path = directory.path(name);
-                Ok(path.exists().then_some(Local { path, copy: false }))
+                // what the system refuses to look at may well be whole
+                let there = path.try_exists().map_err(nic_core::Error::io(&path))?;
+                Ok(there.then_some(Local { path, copy: false }))
             }
             #[cfg(feature = "object-store")]
             Self::Prefix(prefix) => prefix.local(name),

@@ -8,6 +8,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Core(#[from] nic_core::Error),
     #[error(transparent)]
+    Data(#[from] nic_data::Error),
+    #[error(transparent)]
     Extract(#[from] extract::Error),
     #[error(transparent)]
     Train(#[from] train::Error),

@@ -1,6 +1,7 @@
 //! One measurement of a card at a time, as one JSON object; `benches/peers/gpu.py` takes them all and judges.
 
 mod card;
+mod difference;
 mod error;
 mod photos;
 mod pipeline;

@@ -33,15 +33,30 @@ fn picture(seed: u64, width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// `1.jpg`, `2.jpg` and so on; their mean size in bytes.
-pub(crate) fn write(dir: &Path, count: usize, [width, height]: [u32; 2]) -> Result<u64> {
-    let sizes = (1..=count as u64)
+/// The image numbered from 1.
+pub(crate) fn name(number: usize) -> String {
+    format!("{number}.jpg")
+}
+
+/// So many pictures, numbered from 1, and the same ones under the numbers that follow until each has so many names; their
+/// mean size in bytes.
+pub(crate) fn write(
+    dir: &Path,
+    count: usize,
+    names: usize,
+    [width, height]: [u32; 2],
+) -> Result<u64> {
+    let sizes = (1..=count)
         .into_par_iter()
         .map(|number| {
             let mut bytes = Vec::new();
-            picture(number, width, height)
+            picture(number as u64, width, height)
                 .write_with_encoder(JpegEncoder::new_with_quality(&mut bytes, 90))?;
-            std::fs::write(dir.join(format!("{number}.jpg")), &bytes)?;
+            let first = dir.join(name(number));
+            std::fs::write(&first, &bytes)?;
+            for more in 1..names {
+                std::fs::hard_link(&first, dir.join(name(more * count + number)))?;
+            }
             Ok(bytes.len() as u64)
         })
         .collect::<Result<Vec<_>>>()?;

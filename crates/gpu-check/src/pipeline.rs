@@ -1,28 +1,34 @@
 //! `extract` from end to end.
 
-use candle_core::DType;
+use std::path::Path;
+
+use candle_core::{DType, Device};
 use clap::Parser;
-use nic_core::DeviceChoice;
+use nic_core::{DeviceChoice, Encoder, Location, Preprocess};
+use nic_data::Features;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
+use crate::difference::Difference;
 use crate::error::{Error, Result};
 use crate::sizes::Sizes;
 use crate::{photos, vgg};
 
-/// Images a second of all stages together and of each.
+/// Images whose features are compared.
+const COMPARED: usize = 16;
+
+/// Images a second of all stages together and of each, and how far what was written is from the CPU's.
 pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
     let dir = tempfile::tempdir()?;
     let path = |name: &str| dir.path().join(name);
     std::fs::create_dir(path("images"))?;
-    let bytes = photos::write(&path("images"), sizes.photos, sizes.photo)?;
+    let bytes = photos::write(&path("images"), sizes.photos, sizes.names, sizes.photo)?;
+    let count = sizes.photos * sizes.names;
     write_weights(sizes, &path("vgg.safetensors"))?;
-    let images: Vec<Value> = (1..=sizes.photos)
-        .map(|id| json!({ "id": id, "file_name": format!("{id}.jpg") }))
-        .collect();
-    let captions: Vec<Value> = (1..=sizes.photos)
-        .map(|id| json!({ "id": id, "image_id": id, "caption": "waves" }))
-        .collect();
+    let images: Vec<Value> =
+        (1..=count).map(|id| json!({ "id": id, "file_name": photos::name(id) })).collect();
+    let captions: Vec<Value> =
+        (1..=count).map(|id| json!({ "id": id, "image_id": id, "caption": "waves" })).collect();
     let text = json!({ "images": images, "annotations": captions }).to_string();
     std::fs::write(path("captions_train.json"), text)?;
     std::fs::write(
@@ -42,7 +48,9 @@ pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
         let seconds = clock.busy().as_secs_f64();
         json!({ "seconds": seconds, "images_per_second": clock.images() as f64 / seconds.max(1e-9) })
     };
+    let difference = compare(dir.path(), count)?;
     Ok(json!({
+        "fc7": difference.json(),
         "images": report.images,
         "failed": report.failed,
         "bytes_per_image": bytes,
@@ -54,6 +62,25 @@ pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
         "write": stage(&report.clocks.write),
         "summary": report.to_string().lines().last(),
     }))
+}
+
+/// Features in `out` of images from all over the run, and the CPU's of the same files.
+fn compare(dir: &Path, count: usize) -> Result<Difference> {
+    let weights = dir.join("vgg.safetensors").display().to_string();
+    let preprocess = Preprocess::default();
+    let location = Location::parse(&weights, Path::new(""))?;
+    let encoder = Encoder::load(&location, preprocess.clone(), DType::F32, &Device::Cpu)?;
+    let features = Features::open(&dir.join("out"))?;
+    let (mut crops, mut positions) = (Vec::new(), Vec::new());
+    for part in 0..COMPARED {
+        let id = 1 + part * (count - 1) / (COMPARED - 1);
+        crops.push(preprocess.crop(&std::fs::read(dir.join("images").join(photos::name(id)))?)?);
+        let position = features.position(id as i64);
+        positions
+            .push(position.ok_or_else(|| Error::Other(format!("image {id} has no features")))?);
+    }
+    let found = features.gather(&positions, &Device::Cpu)?.to_vec2::<f32>()?;
+    Difference::compare(&found, &encoder.encode(&crops)?.to_vec2::<f32>()?)
 }
 
 /// As f16, to be half as long to hash and to load.

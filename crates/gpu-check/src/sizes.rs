@@ -15,9 +15,11 @@ pub(crate) struct Sizes {
     pub(crate) large_batch: usize,
     /// Seconds that a rate is taken over.
     pub(crate) seconds: f64,
-    /// JPEGs for `extract`, and their width and height.
+    /// JPEGs for `extract`, their width and height, and under how many names each of them lies: for long enough that the
+    /// start does not count.
     pub(crate) photos: usize,
     pub(crate) photo: [u32; 2],
+    pub(crate) names: usize,
     /// Words, E = H and captions of the training step.
     pub(crate) words: usize,
     pub(crate) dim: usize,
@@ -35,6 +37,7 @@ impl Sizes {
         seconds: 1.0,
         photos: 4096,
         photo: [640, 480],
+        names: 8,
         words: 10_000,
         dim: 512,
         captions: 128,
@@ -50,6 +53,7 @@ impl Sizes {
         seconds: 0.05,
         photos: 24,
         photo: [320, 240],
+        names: 2,
         words: 50,
         dim: 16,
         captions: 8,

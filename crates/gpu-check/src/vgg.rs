@@ -10,7 +10,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::difference::Difference;
+use crate::error::Result;
 use crate::photos;
 use crate::sizes::Sizes;
 
@@ -77,42 +78,9 @@ pub(crate) fn fc7(sizes: &Sizes, device: &Device) -> Result<Value> {
         for chunk in rows(&many)?.chunks_exact(COMPARED) {
             worst = worst.or(Difference::compare(chunk, &expected)?);
         }
-        result[dtype.as_str()] = json!({ "relative_l2": worst.relative, "cosine": worst.cosine });
+        result[dtype.as_str()] = worst.json();
     }
     Ok(result)
-}
-
-/// Between rows and what they should be.
-#[derive(Clone, Copy, Debug)]
-struct Difference {
-    /// Euclidean, by the norm of what they should be: the largest over the rows.
-    relative: f64,
-    /// The smallest over the rows.
-    cosine: f64,
-}
-
-impl Difference {
-    fn compare(rows: &[Vec<f32>], expected: &[Vec<f32>]) -> Result<Self> {
-        let mut worst = Self { relative: 0.0, cosine: 1.0 };
-        for (row, expected) in rows.iter().zip(expected) {
-            let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-                row.iter().zip(expected).map(|(&a, &b)| f(a.into(), b.into())).sum()
-            };
-            let (ours, theirs) = (sum(&|a, _| a * a), sum(&|_, b| b * b));
-            if theirs <= 0.0 || !theirs.is_finite() || !ours.is_finite() {
-                return Err(Error::Other(format!("fc7's norms are {ours} and {theirs}")));
-            }
-            worst = worst.or(Self {
-                relative: (sum(&|a, b| (a - b) * (a - b)) / theirs).sqrt(),
-                cosine: sum(&|a, b| a * b) / (ours * theirs).sqrt(),
-            });
-        }
-        Ok(worst)
-    }
-
-    fn or(self, other: Self) -> Self {
-        Self { relative: self.relative.max(other.relative), cosine: self.cosine.min(other.cosine) }
-    }
 }
 
 /// Images a second by type and batch, the images on the device already.
@@ -145,6 +113,10 @@ pub(crate) fn speed(sizes: &Sizes, device: &Device) -> Result<Value> {
             let rate = (passes * batch) as f64 / start.elapsed().as_secs_f64();
             result[dtype.as_str()][batch.to_string()] = rate.into();
         }
+    }
+    #[cfg(feature = "cudnn")]
+    {
+        result["cudnn"] = nic_core::cudnn_choices(device)?.into();
     }
     Ok(result)
 }

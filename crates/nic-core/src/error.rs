@@ -88,8 +88,11 @@ pub enum Error {
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         // the driver's, cuDNN's and cuBLAS's names for it, which candle passes on as text
-        const NAMES: [&str; 3] =
-            ["CUDA_ERROR_OUT_OF_MEMORY", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED"];
+        const NAMES: [&str; 3] = [
+            "CUDA_ERROR_OUT_OF_MEMORY",
+            "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUBLAS_STATUS_ALLOC_FAILED",
+        ];
         let text = error.to_string();
         match NAMES.iter().any(|name| text.contains(name)) {
             true => Self::DeviceMemory(error),

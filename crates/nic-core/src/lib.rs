@@ -13,6 +13,7 @@ mod cuda;
 mod decode;
 mod decoder;
 mod device;
+mod download;
 mod dropout;
 mod embedding;
 mod encoder;
@@ -39,8 +40,11 @@ mod weights;
 
 pub use captioner::{Caption, Captioner};
 pub use checkpoint::Checkpoint;
+#[cfg(feature = "cudnn")]
+pub use cuda::cudnn_choices;
 pub use decoder::{Cell, Decoder, DecoderConfig, DecoderState, Training};
 pub use device::DeviceChoice;
+pub use download::Download;
 pub use dropout::Dropout;
 pub use encoder::{Encoder, EncoderSpec};
 pub use error::{Error, Result};

@@ -314,7 +314,7 @@ impl Convolutions {
         dtype: DType,
     ) -> Result<Self> {
         #[cfg(feature = "cudnn")]
-        if device.is_cuda() && crate::cuda::Convolutions::suits(&config.channels) {
+        if device.is_cuda() {
             return Ok(Self::Cudnn(crate::cuda::Convolutions::new(layers, dtype)?));
         }
         let _ = (config, device, dtype);

@@ -137,11 +137,15 @@ impl Features {
     }
 
     /// Copies all rows to `device`, in f16 where all shards are; [`Features::gather`] for that device then takes them
-    /// from there, and no row travels twice.
+    /// from there, and no row travels twice. More than 2^32 values stay in their files: candle's kernels cannot number
+    /// them.
     ///
     /// # Errors
     /// [`nic_core::Error::DeviceMemory`] where it has no room for them; they stay in their files.
     pub fn place(&mut self, device: &Device) -> Result<()> {
+        if self.len().saturating_mul(self.dim) > u32::MAX as usize {
+            return Ok(());
+        }
         let all_f16 = self.shards.iter().all(|shard| shard.dtype == DType::F16);
         let dtype = if all_f16 { DType::F16 } else { DType::F32 };
         let place = || {

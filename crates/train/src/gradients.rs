@@ -1,7 +1,7 @@
 //! Gradients made harmless: scaled to a norm, cut to a range.
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{D, DType, Tensor, Var};
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -78,7 +78,8 @@ pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
             sum += host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?;
             continue;
         }
-        let squares = tensor.sqr()?.sum_all()?.to_dtype(DType::F32)?;
+        // by rows first: candle adds up to one value in a single block of a card
+        let squares = tensor.sqr()?.sum(D::Minus1)?.sum_all()?.to_dtype(DType::F32)?;
         elsewhere = Some(match elsewhere {
             Some(sum) => (sum + squares)?,
             None => squares,

@@ -319,14 +319,13 @@ impl Trainer {
                 label_smoothing: train.label_smoothing,
                 rng: &mut masks,
             };
-            let mut loss = self.decoder.loss(&features, &captions, Some(training))?;
+            let loss = self.decoder.loss(&features, &captions, Some(training))?;
             // the mean over all parts' words, not over the parts
             let share = captions.tokens() as f64 / tokens as f64;
+            let weighted = if share < 1.0 { (&loss * share)? } else { loss.clone() };
+            gradients::add(&mut gradients, weighted.backward()?, self.optimizer.vars())?;
+            // read when a device has the way back to go as well: reading waits for the way there
             value += share * f64::from(loss.to_scalar::<f32>()?);
-            if share < 1.0 {
-                loss = (loss * share)?;
-            }
-            gradients::add(&mut gradients, loss.backward()?, self.optimizer.vars())?;
         }
         Ok(Step { value, count: tokens, words: tokens, gradients })
     }

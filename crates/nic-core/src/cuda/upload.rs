@@ -26,7 +26,7 @@ struct Lane {
 
 /// The bytes of `parts`, one after the other, as a tensor of `shape`, u8.
 ///
-/// Returns while the copy is under way; operations on the tensor wait for it.
+/// Returns while the copy is under way; the stream of computation waits for it.
 pub(crate) fn upload(parts: &[&[u8]], shape: &[usize], device: &CudaDevice) -> Result<Tensor> {
     let length = shape.iter().product();
     if parts.iter().map(|part| part.len()).sum::<usize>() != length {
@@ -38,7 +38,10 @@ pub(crate) fn upload(parts: &[&[u8]], shape: &[usize], device: &CudaDevice) -> R
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Lane::new(device)?),
         };
-        let slice = lane.send(parts, length).map_err(Error::wrap)?;
+        let staged = lane.send(parts, length).map_err(Error::wrap)?;
+        // A slice's operations are ordered on the stream that it was made on: candle's must have one of its own. This
+        // copy, from the card to the card, waits for the other.
+        let slice = device.cuda_stream().clone_dtod(&staged).map_err(Error::wrap)?;
         let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(slice, device.clone()));
         Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
     })

@@ -61,6 +61,18 @@ descriptor!(
     cudnnDestroyPoolingDescriptor
 );
 
+impl Activation {
+    pub(super) fn relu(nan: sys::cudnnNanPropagation_t) -> Result<Self> {
+        let this = Self::new()?;
+        let mode = sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU;
+        // SAFETY: the descriptor is alive.
+        unsafe { sys::cudnnSetActivationDescriptor(this.0, mode, nan, 0.0) }
+            .result()
+            .map_err(Error::wrap)?;
+        Ok(this)
+    }
+}
+
 impl TensorShape {
     /// Of `[B, H, W, C]`.
     pub(super) fn nhwc(dtype: DType, [b, h, w, c]: [usize; 4]) -> Result<Self> {

@@ -50,12 +50,22 @@ struct Plan {
     chosen: Option<Choice>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Choice {
     algorithm: sys::cudnnConvolutionFwdAlgo_t,
     workspace: usize,
-    /// Bias and ReLU in the convolution's kernel.
-    fused: bool,
+    ending: Ending,
+}
+
+/// How bias and ReLU come to a convolution.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// In its kernel.
+    Fused,
+    /// In its kernel, with a ReLU that makes a 0 of what is no number: cuDNN may know no other there.
+    FusedWithoutNan,
+    /// In kernels of their own.
+    Separate,
 }
 
 impl Plan {
@@ -111,6 +121,7 @@ pub(super) struct Session {
     handle: sys::cudnnHandle_t,
     pub(super) stream: Arc<CudaStream>,
     relu: Activation,
+    relu_without_nan: Activation,
     pooling: Pooling,
     plans: RefCell<HashMap<Key, Plan>>,
     /// One for all convolutions: they run one after the other.
@@ -134,27 +145,19 @@ impl Session {
     fn new(device: &CudaDevice) -> Result<Self> {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().map_err(Error::wrap)?;
-        let (relu, pooling) = (Activation::new()?, Pooling::new()?);
         let nan = sys::cudnnNanPropagation_t::CUDNN_PROPAGATE_NAN;
+        let no_nan = sys::cudnnNanPropagation_t::CUDNN_NOT_PROPAGATE_NAN;
+        let pooling = Pooling::new()?;
         let max = sys::cudnnPoolingMode_t::CUDNN_POOLING_MAX;
-        // SAFETY: both descriptors are alive.
-        unsafe {
-            sys::cudnnSetActivationDescriptor(
-                relu.0,
-                sys::cudnnActivationMode_t::CUDNN_ACTIVATION_RELU,
-                nan,
-                0.0,
-            )
+        // SAFETY: the descriptor is alive.
+        unsafe { sys::cudnnSetPooling2dDescriptor(pooling.0, max, nan, 2, 2, 0, 0, 2, 2) }
             .result()
             .map_err(Error::wrap)?;
-            sys::cudnnSetPooling2dDescriptor(pooling.0, max, nan, 2, 2, 0, 0, 2, 2)
-                .result()
-                .map_err(Error::wrap)?;
-        }
         let session = Self {
             handle: result::create_handle().map_err(Error::wrap)?,
             stream,
-            relu,
+            relu: Activation::relu(nan)?,
+            relu_without_nan: Activation::relu(no_nan)?,
             pooling,
             plans: RefCell::default(),
             workspace: RefCell::default(),
@@ -163,6 +166,17 @@ impl Session {
         unsafe { result::set_stream(session.handle, session.stream.cu_stream().cast()) }
             .map_err(Error::wrap)?;
         Ok(session)
+    }
+
+    /// A line for each shape of a convolution: how it is done.
+    pub(super) fn choices(&self) -> Vec<String> {
+        let plans = self.plans.borrow();
+        let mut lines: Vec<String> = plans
+            .iter()
+            .filter_map(|(key, plan)| Some(format!("{key:?}: {:?}", plan.chosen?)))
+            .collect();
+        lines.sort();
+        lines
     }
 
     /// relu(x * w + bias).
@@ -184,9 +198,9 @@ impl Session {
         // What it offers may still be refused with bias and ReLU, or as it is.
         let offers = self.offers(plan)?;
         let mut refused = None;
-        for fused in [true, false] {
+        for ending in [Ending::Fused, Ending::FusedWithoutNan, Ending::Separate] {
             for &(algorithm, workspace) in &offers {
-                let choice = Choice { algorithm, workspace, fused };
+                let choice = Choice { algorithm, workspace, ending };
                 // SAFETY: as the caller's.
                 match unsafe { self.launch(plan, choice, pointers) } {
                     Ok(()) => {
@@ -236,7 +250,12 @@ impl Session {
     ///
     /// What `plan` says lies at the addresses, until the stream has done it.
     unsafe fn launch(&self, plan: &Plan, choice: Choice, at: Pointers) -> Result<()> {
-        let Choice { algorithm, workspace: bytes, fused } = choice;
+        let Choice { algorithm, workspace: bytes, ending } = choice;
+        let fused = match ending {
+            Ending::Fused => Some(&self.relu),
+            Ending::FusedWithoutNan => Some(&self.relu_without_nan),
+            Ending::Separate => None,
+        };
         let mut workspace = self.workspace.borrow_mut();
         if workspace.as_ref().is_none_or(|space| space.len() < bytes) {
             *workspace = None; // before the larger one is made
@@ -250,7 +269,7 @@ impl Session {
         let y = at.y as *mut c_void;
         // SAFETY: the descriptors are alive, and describe what the caller says lies at the addresses.
         let done = unsafe {
-            if fused {
+            if let Some(relu) = fused {
                 // z, times 0, is not read, but has to be memory of y's shape.
                 sys::cudnnConvolutionBiasActivationForward(
                     handle,
@@ -268,7 +287,7 @@ impl Session {
                     y,
                     plan.bias.0,
                     bias,
-                    self.relu.0,
+                    relu.0,
                     plan.y.0,
                     y,
                 )
