@@ -36,11 +36,16 @@ class Decoder(nn.Module):
         config = json.loads((checkpoint / "config.json").read_text())["decoder"]
         if config["cell"] != "lstm" or not config["cell_tanh"] or not config["lstm_bias"]:
             raise SystemExit("nn.LSTM has a tanh and biases; this checkpoint's decoder is another")
+        if config["num_layers"] != 1:
+            raise SystemExit("one layer is compared; this checkpoint's decoder has more")
         self.image = nn.Linear(config["feature_dim"], config["embed_dim"])
         self.embedding = nn.Embedding(config["vocab_size"], config["embed_dim"])
         self.lstm = nn.LSTM(config["embed_dim"], config["hidden_dim"], batch_first=True)
         self.output = nn.Linear(config["hidden_dim"], config["vocab_size"])
-        self.load_state_dict(load_file(checkpoint / "model.safetensors"))
+        weights = load_file(checkpoint / "model.safetensors")
+        if config["tie_embeddings"]:
+            weights["output.weight"] = weights["embedding.weight"]
+        self.load_state_dict(weights)
 
 
 @torch.inference_mode()
@@ -124,7 +129,9 @@ def main():
     for shard in map(load_file, shards):
         features |= dict(zip(shard["image_id"].tolist(), shard["features"].float()))
     rows = json.loads(args.captions.read_text())["images"]
-    images = [row["imgid"] for row in rows if row["split"] == args.split][: args.images]
+    # Flickr8k's ids are the digits that its file names begin with; COCO's stand by themselves
+    number = lambda row: row["cocoid"] if "cocoid" in row else int(re.match(r"\d+", row["filename"]).group())
+    images = [number(row) for row in rows if row["split"] == args.split][: args.images]
 
     ratios = []
     for _ in range(args.turns):

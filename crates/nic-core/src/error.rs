@@ -77,6 +77,9 @@ pub enum Error {
     /// A setting that makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// The decoder's scores of words are not numbers.
+    #[error("the decoder's logits are not finite, so its weights or the features are not either")]
+    NotFinite,
     /// The card has no memory left.
     #[error("the device has no memory left ({0})")]
     DeviceMemory(candle_core::Error),

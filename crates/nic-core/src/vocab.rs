@@ -149,8 +149,8 @@ impl Vocab {
         self.words.get(id as usize).map(String::as_str)
     }
 
-    /// How often the word of an id is a target in the training split: `<end>` once a caption, `<unk>` for all the
-    /// words left out, `<pad>` and `<start>` never.
+    /// How often the word of an id is a target in the training split, in captions that are not cut: `<end>` once a
+    /// caption, `<unk>` for all the words left out, `<pad>` and `<start>` never.
     pub fn count(&self, id: u32) -> Option<u64> {
         self.counts.get(id as usize).copied()
     }

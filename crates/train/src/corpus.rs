@@ -21,7 +21,7 @@ pub struct Corpus {
     pub eval: Examples,
     /// The images of `eval` with their captions as written.
     pub eval_images: Evaluation,
-    /// SHA-256 over the image ids and captions of both, in hexadecimal.
+    /// SHA-256 over the image ids and captions of both, those of `eval` also as written, in hexadecimal.
     pub sha256: String,
 }
 
@@ -77,6 +77,11 @@ impl Corpus {
         let train = Examples::new(&train, &train_words, &vocab, data.max_len, &mut digest);
         let eval =
             Examples::new(&chosen, &tokenize(&chosen, data), &vocab, data.max_len, &mut digest);
+        // those that are scored against are scored against whole
+        for caption in chosen.records.iter().flat_map(|(record, _)| &record.captions) {
+            digest.update((caption.len() as u64).to_le_bytes());
+            digest.update(caption);
+        }
         for (name, examples) in [("training", &train), ("evaluation", &eval)] {
             if examples.len() == 0 {
                 return Err(nic_core::Error::Mismatch {

@@ -17,17 +17,32 @@ pub enum Error {
     Scores(Box<caption_metrics::Error>),
     /// The loss or the gradients are no longer numbers.
     #[error(
-        "{what} is {value} at step {step}{kept}; try a lower train.learning_rate or train.clip_norm"
+        "{what} is {value} at step {step} (the last good checkpoint is {}); try a lower train.learning_rate or train.clip_norm",
+        last.display()
     )]
     Diverged {
-        /// `the loss`, `the gradient's norm` or `the validation loss`.
+        /// `the loss`, `the gradient's norm`, `a word's score` or `the validation loss`.
         what: &'static str,
         /// NaN or infinite.
         value: f64,
         /// Counted from 1.
         step: u64,
-        /// Where the last good weights are; empty, or beginning with a separator.
-        kept: String,
+        /// Where the last good weights are.
+        last: PathBuf,
+    },
+    /// Another process trains there.
+    #[error("{}: another process trains there; wait for it, or set output.dir to another directory", .0.display())]
+    Locked(PathBuf),
+    /// The output directory holds what a run left, but not what it would go on from.
+    #[error(
+        "{}: holds {found} of a run but not last, which it would go on from; set output.dir to another directory, or delete this one to start afresh",
+        dir.display()
+    )]
+    NoLast {
+        /// The output directory.
+        dir: PathBuf,
+        /// `best` or `metrics.jsonl`.
+        found: &'static str,
     },
     /// The output directory holds a run with other settings or other data.
     #[error(
@@ -67,7 +82,7 @@ impl Error {
             Self::Data(error) => error.exit_code(),
             Self::Scores(_) => 2,
             Self::Diverged { .. } => 1,
-            Self::Differs { .. } => 2,
+            Self::Locked(_) | Self::NoLast { .. } | Self::Differs { .. } => 2,
         }
     }
 }

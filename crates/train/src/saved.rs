@@ -1,7 +1,7 @@
 //! A run on disk: the checkpoints `last` and `best`, and in `last/training` what an exact continuation needs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::config::{Config, ScheduleKind};
 use crate::corpus::Corpus;
-use crate::start::Start;
+use crate::start::{self, Start};
 
 /// How far a run has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -124,6 +124,9 @@ pub(crate) fn refuse_another(
             corpus.sha256.get(..12).unwrap_or_default()
         ));
     }
+    if let Some((what, was, now)) = start::difference(&checkpoint.vocab, &corpus.vocab) {
+        differences.push(format!("vocabulary: {what}: was {was}, is now {now}"));
+    }
     if checkpoint.config.feature_dim != decoder.feature_dim {
         differences.push(format!(
             "features' width: was {}, is now {}",
@@ -197,14 +200,36 @@ fn flatten(table: &toml::Table) -> BTreeMap<String, String> {
     flat
 }
 
+/// Keeps other processes from training in `dir` for as long as the file is open. The system lets go of it with the
+/// process, however that ends.
+pub(crate) fn lock(dir: &Path) -> Result<File> {
+    let path = dir.join(".lock");
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(Error::io(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(crate::Error::Locked(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(Error::io(&path)(error).into()),
+    }
+}
+
 /// Reads `dir/last`; none where the run has not begun. Puts right what a kill in the middle of a save left.
+///
+/// # Errors
+/// [`crate::Error::NoLast`] where a run has left something else there: it would be overwritten.
 pub fn load(dir: &Path, device: &Device) -> Result<Option<Saved>> {
     for name in ["last", "best"] {
         Checkpoint::recover(&dir.join(name))?;
     }
     let last = dir.join("last");
     if !last.exists() {
-        return Ok(None);
+        let metrics = fs::metadata(dir.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0);
+        let found = match dir.join("best").exists() {
+            true => "best",
+            false if metrics => "metrics.jsonl",
+            false => return Ok(None),
+        };
+        return Err(crate::Error::NoLast { dir: dir.to_owned(), found });
     }
     let checkpoint = Checkpoint::load(&last, device)?;
     let state_path = last.join("training/state.toml");

@@ -28,7 +28,7 @@ impl Schedule {
         let factor = match c.schedule {
             ScheduleKind::Constant => 1.0,
             ScheduleKind::Step => {
-                // whole epochs first: 3 / 0.1 would fall short of 30
+                // at an epoch's end, not within one
                 let epoch = (step / self.steps_per_epoch) as f64;
                 c.decay_factor.powf((epoch / c.decay_epochs).floor())
             }

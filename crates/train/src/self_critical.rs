@@ -18,7 +18,7 @@ const UNREWARDED: u32 = u32::MAX;
 /// The images of the training split, and what a caption of each is worth.
 ///
 /// The reward is CIDEr-D over word ids. END is a word of it, in references and captions, or else a caption would do
-/// well to break off (`a dog in a`); one that is cut at `data.max_len` has none. Document frequencies are the training
+/// well to break off (`a dog in a`); one of `data.max_len` words, which may have been cut there, has none. Document frequencies are the training
 /// split's.
 #[derive(Debug)]
 pub struct SelfCritical {
@@ -47,14 +47,21 @@ pub struct Drawn {
 impl SelfCritical {
     /// Prepares the references.
     pub fn new(train: &Examples, config: &Config) -> Self {
+        let max_len = config.data.max_len;
+        let reference = |words: &[u32]| {
+            let known =
+                words.iter().map(|&word| if word == Vocab::UNK { UNREWARDED } else { word });
+            Sentence::from(known.chain(end(words, max_len)).collect::<Vec<_>>())
+        };
+        let images = train.images();
         let (rows, references): (Vec<usize>, Vec<Vec<Sentence>>) =
-            train.images().map(|(row, captions)| (row, captions.map(reference).collect())).unzip();
+            images.map(|(row, captions)| (row, captions.map(reference).collect())).unzip();
         Self {
             rows,
             scorer: CiderScorer::new(references.iter().map(Vec::as_slice)),
             samples: config.train.samples,
             baseline: config.train.baseline,
-            max_len: config.data.max_len,
+            max_len,
         }
     }
 
@@ -68,8 +75,8 @@ impl SelfCritical {
     /// # Panics
     /// Where there is no such image.
     pub fn reward(&self, image: usize, caption: &[u32]) -> f64 {
-        let end = if caption.len() < self.max_len { &[Vocab::END][..] } else { &[] };
-        self.scorer.cider_d(image, &[caption, end].concat())
+        let words: Vec<u32> = caption.iter().copied().chain(end(caption, self.max_len)).collect();
+        self.scorer.cider_d(image, &words)
     }
 
     /// Draws `train.samples` captions of each of these images from the decoder's own distribution, without dropout. The
@@ -158,9 +165,9 @@ impl Drawn {
     }
 }
 
-fn reference(words: &[u32]) -> Sentence {
-    let known = words.iter().map(|&word| if word == Vocab::UNK { UNREWARDED } else { word });
-    Sentence::from(known.chain([Vocab::END]).collect::<Vec<_>>())
+/// END, where a caption is not as long as it may be: then it may have been cut.
+fn end(words: &[u32], max_len: usize) -> Option<u32> {
+    (words.len() < max_len).then_some(Vocab::END)
 }
 
 fn words(way: impl Generate, decoder: &Decoder, features: &Tensor) -> Result<Vec<Vec<Vec<u32>>>> {

@@ -80,7 +80,7 @@ impl Start {
 }
 
 /// The first thing in which two vocabularies' ids mean different words: what, the first one's and the second one's.
-fn difference(found: &Vocab, expected: &Vocab) -> Option<(String, String, String)> {
+pub(crate) fn difference(found: &Vocab, expected: &Vocab) -> Option<(String, String, String)> {
     let show = |vocab: &Vocab, id| vocab.word(id).map_or("none".to_owned(), |w| format!("{w:?}"));
     if found.tokenizer() != expected.tokenizer() {
         let [found, expected] =

@@ -1,6 +1,7 @@
 //! The loop: batches, loss, gradients, optimiser; after each epoch the validation loss and the checkpoints.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -46,6 +47,8 @@ pub struct Trainer {
     /// SHA-256 of the weights of `train.init`.
     start_sha256: Option<String>,
     progress: Progress,
+    /// On `output.dir`.
+    _lock: File,
 }
 
 /// What a step came to.
@@ -73,7 +76,8 @@ impl Trainer {
     /// Reads the data and begins a run, or takes up the one in `output.dir`.
     ///
     /// # Errors
-    /// Data that cannot be used; a run in `output.dir` with other settings or other data.
+    /// Data that cannot be used; a run in `output.dir` with other settings or other data, without what it would go on
+    /// from, or that another process is at.
     pub fn open(config: Config, device: Device, log: &dyn Fn(&str)) -> Result<Self> {
         let dir = config.output.dir.clone();
         let mut features = Features::open(&config.data.features)?;
@@ -88,6 +92,7 @@ impl Trainer {
         let corpus = Corpus::load(&config.data, config.eval.split, &features, log)?;
         let decoder_config = config.model.decoder(features.dim(), corpus.vocab.len());
         std::fs::create_dir_all(&dir).map_err(nic_core::Error::io(&dir))?;
+        let lock = saved::lock(&dir)?;
         // the weights' place in the record is relative to the checkpoint, not to the features
         let (home, target) = (home(&config.data.features), dir.join("last"));
         let encoder = features.encoder().map(|spec| spec.relocated(&home, &target)).transpose()?;
@@ -149,6 +154,7 @@ impl Trainer {
             schedule,
             start_sha256,
             progress,
+            _lock: lock,
         })
     }
 
@@ -178,6 +184,9 @@ impl Trainer {
         let steps = self.examples().div_ceil(self.config.train.batch_size) as u64;
         let total = self.config.train.epochs.saturating_mul(steps);
         let display = Display::new(total, self.progress.step);
+        if self.progress.step == 0 {
+            self.save_last()?; // so that a run without `last` is one that has lost it
+        }
         if self.progress.step > 0 {
             display.line(&format!(
                 "continuing after {} epochs and {} of {steps} batches",
@@ -197,7 +206,7 @@ impl Trainer {
             self.save_last()?;
             display.epoch(&row, best);
         }
-        if self.out_of_patience() {
+        if self.out_of_patience() && self.progress.epoch < self.config.train.epochs {
             let since = self.progress.epoch - self.progress.best_epoch;
             display.line(&format!("no better epoch in {since}: the run ends (eval.patience)"));
         }
@@ -334,7 +343,14 @@ impl Trainer {
     fn criticize(&self, self_critical: &SelfCritical, images: &[usize]) -> Result<Step> {
         let train = &self.config.train;
         let seed = stream(train.seed, Purpose::Sampling(self.progress.step)).next_u64();
-        let drawn = self_critical.draw(&self.frozen, &self.features, images, seed, &self.device)?;
+        let drawn = self_critical.draw(&self.frozen, &self.features, images, seed, &self.device);
+        let drawn = match drawn {
+            // weights that are no numbers do not show in a reward
+            Err(Error::Data(nic_data::Error::Core(nic_core::Error::NotFinite))) => {
+                return Err(self.diverged("a word's score", f64::NAN, self.progress.step + 1));
+            }
+            drawn => drawn?,
+        };
         let captions = drawn.captions.len();
         let part = captions.div_ceil(train.accumulate);
         let mut gradients = None;
@@ -379,16 +395,12 @@ impl Trainer {
     }
 
     fn number(&self, what: &'static str, value: f64, step: u64) -> Result<f64> {
-        if value.is_finite() {
-            return Ok(value);
-        }
+        if value.is_finite() { Ok(value) } else { Err(self.diverged(what, value, step)) }
+    }
+
+    fn diverged(&self, what: &'static str, value: f64, step: u64) -> Error {
         let last = self.config.output.dir.join("last");
-        let kept = if last.exists() {
-            format!(" (the last good checkpoint is {})", last.display())
-        } else {
-            String::new()
-        };
-        Err(Error::Diverged { what, value, step, kept })
+        Error::Diverged { what, value, step, last }
     }
 
     fn checkpoint(&self) -> Checkpoint {

@@ -244,10 +244,63 @@ fn a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_weights() {
     assert!(ran.err.contains("(the last good checkpoint is run/last)"), "{}", ran.err);
     assert!(ran.err.contains("try a lower train.learning_rate"), "{}", ran.err);
     assert_eq!(world.step(), 1);
-    // without a save there is nothing to keep
-    let ran = world.run(&[set[0], set[1], set[2], "output.dir=other"]);
+    // the rewards of what such weights draw are numbers all the same
+    world.done(&["train.epochs=1", "output.dir=start"]);
+    let more = [
+        "train.objective=self_critical",
+        "train.learning_rate=1e60",
+        "eval.metric=cider_d",
+        "train.init=start/best",
+        "model.dropout=0",
+        "output.dir=rewarded",
+    ];
+    let ran = world.run(&[&set[..], &more].concat());
     assert_eq!(ran.code, Some(1), "{}", ran.err);
-    assert!(!ran.err.contains("last good") && !world.path("other/last").exists(), "{}", ran.err);
+    assert!(ran.err.contains(" at step ") && ran.err.contains("rewarded/last)"), "{}", ran.err);
+}
+
+#[test]
+fn a_run_that_has_lost_its_last_checkpoint_is_not_overwritten() {
+    let world = World::new();
+    world.done(&["train.epochs=1"]);
+    fs::remove_dir_all(world.path("run/last")).unwrap();
+    let before = world.bytes("run");
+    let error = world.refused(&["train.epochs=1"]);
+    assert!(error.contains("run: holds best of a run but not last"), "{error}");
+    assert!(world.bytes("run") == before);
+    fs::remove_dir_all(world.path("run/best")).unwrap();
+    let error = world.refused(&["train.epochs=1"]);
+    assert!(error.contains("run: holds metrics.jsonl of a run but not last"), "{error}");
+}
+
+#[test]
+fn a_run_does_not_go_on_with_other_captions() {
+    let world = World::new();
+    let json = fs::read_to_string(world.path("tiny.json")).unwrap();
+    world.done(&["train.epochs=1"]);
+    world.done(&["train.epochs=1", "data.min_count=18", "output.dir=rare"]);
+    // as many words, but others
+    fs::write(world.path("tiny.json"), json.replace("dog", "doe")).unwrap();
+    let error = world.refused(&["train.epochs=2"]);
+    assert!(error.contains("  vocabulary: words["), "{error}");
+    assert!(error.contains("was \"dog\", is now \"doe\""), "{error}");
+    // a word too rare to have an id is one that captions are scored by
+    let error = world.refused(&["train.epochs=2", "data.min_count=18", "output.dir=rare"]);
+    assert!(error.contains("  captions: were ") && !error.contains("vocabulary"), "{error}");
+}
+
+#[test]
+fn two_processes_do_not_train_in_one_directory() {
+    let world = World::new();
+    let mut child = world.start(&["train.epochs=100000"]);
+    while world.step() == 0 {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let error = world.refused(&["train.epochs=100000"]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(error.contains("run: another process trains there"), "{error}");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn all_of_coco_fits() {
         eprintln!("{images} images: {:.0} words/s", speed(name, images));
     }
 
-    // COCO's decoder until its first save, and as if every feature had been read by then.
+    // COCO's decoder for its first steps, and as if every feature had been read by then.
     fs::remove_dir_all(dir.path().join("run-coco")).unwrap();
     let set = ["data.min_count=1", "output.save_steps=20"];
     let own = run(dir.path(), "coco", &set, true);
@@ -125,7 +125,8 @@ fn write_captions(dir: &Path, name: &str, images: usize) {
     fs::write(dir.join(format!("run-{name}.toml")), config).unwrap();
 }
 
-/// The most memory of its own that the program held, in bytes. `saved` ends it at the first save.
+/// The most memory of its own that the program held, in bytes. `saved` ends it at the first save that has
+/// steps behind it.
 fn run(dir: &Path, name: &str, set: &[&str], saved: bool) -> u64 {
     let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
     command.current_dir(dir).args([&format!("run-{name}.toml"), "--device", "cpu"]);
@@ -140,7 +141,9 @@ fn run(dir: &Path, name: &str, set: &[&str], saved: bool) -> u64 {
         let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         peak = kib.and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0).max(peak);
-        if saved && dir.join(format!("run-{name}/last")).exists() {
+        let state = dir.join(format!("run-{name}/last/training/state.toml"));
+        let state = fs::read_to_string(state).unwrap_or_default();
+        if saved && state.lines().any(|line| line.starts_with("step = ") && line != "step = 0") {
             child.kill().unwrap();
             child.wait().unwrap();
             return peak * 1024;

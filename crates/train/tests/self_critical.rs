@@ -64,21 +64,42 @@ impl Toy {
 /// Image by image what the CIDEr-D of files is, whose captions end with a word for END.
 #[test]
 fn the_reward_is_cider_d_with_end_as_a_word() {
-    let toy = Toy::new(&[]);
+    the_reward_is_cider_d(usize::MAX);
+}
+
+/// What may have been cut at `data.max_len` does not end there: one of two references, two of five captions.
+#[test]
+fn what_is_cut_has_no_end() {
+    the_reward_is_cider_d(5);
+}
+
+fn the_reward_is_cider_d(max_len: usize) {
+    let toy = match max_len {
+        usize::MAX => Toy::new(&[]),
+        _ => Toy::new(&[&format!("data.max_len={max_len}")]),
+    };
     let ids: Vec<i64> = (1..=40).collect();
     let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let texts = |id: i64| {
         let (colour, thing) = common::shown(id);
         [format!("a {colour} {thing}"), format!("there is a {thing} and it is {colour}")]
     };
+    let ended = |text: &str| {
+        let mut words: Vec<&str> = text.split(' ').take(max_len).collect();
+        if words.len() < max_len {
+            words.push("END");
+        }
+        words.join(" ")
+    };
     let references = References::new(
         "references",
-        ids.iter().map(|&id| (id, texts(id).map(|text| format!("{text} END")).to_vec())).collect(),
+        ids.iter().map(|&id| (id, texts(id).map(|text| ended(&text)).to_vec())).collect(),
     );
     let self_critical = toy.self_critical();
     assert_eq!(self_critical.images(), ids.len());
-    for caption in ["a red dog", "there is a cat and it is", "a a a a dog", "fish"] {
-        let results = ids.iter().map(|&id| (id, format!("{caption} END"))).collect();
+    for caption in ["a red dog", "there is a cat and it is", "a a a a dog", "cat and", "fish"] {
+        let caption = &words(caption)[..words(caption).len().min(max_len)].join(" ");
+        let results = ids.iter().map(|&id| (id, ended(caption))).collect();
         let results = Results::new("results", results);
         let split =
             |texts: &[&str], part: Range<usize>| texts[part].iter().map(|t| words(t)).collect();

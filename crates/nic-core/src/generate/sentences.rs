@@ -113,7 +113,7 @@ impl Scores {
                 let (rows, words) = log_probs.dims2()?;
                 let scores = log_probs.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
                 if scores.iter().any(|score| score.is_nan()) {
-                    return Err(not_finite());
+                    return Err(Error::NotFinite);
                 }
                 Ok(Rows { scores, words, totals: vec![0.0; rows] })
             }
@@ -142,7 +142,7 @@ impl Rows {
             let rows = scores.par_chunks(words);
             let totals: Vec<f32> = rows.map(|row| arch.dispatch(|| log_sum_exp(row))).collect();
             if totals.iter().any(|total| !total.is_finite()) {
-                return Err(not_finite());
+                return Err(Error::NotFinite);
             }
             Ok(totals)
         };
@@ -181,12 +181,6 @@ impl Rows {
         // rounding may put a certain word's above 0, and the search counts on log probabilities that only fall
         (self.row(row)[word as usize] - self.totals[row]).min(0.0)
     }
-}
-
-fn not_finite() -> Error {
-    Error::Usage(
-        "the decoder's logits are not finite, so its weights or the features are not either".into(),
-    )
 }
 
 /// ln of the mean of e^x over the members; equal members give themselves, to the bit.
@@ -267,7 +261,7 @@ fn best_on_device(log_probs: &Tensor, wanted: &[usize]) -> Result<Vec<Vec<Choice
     for (row, best) in best.iter_mut().enumerate() {
         for (&word, &log_prob) in places[row].iter().zip(&values[row]).take(wanted[row]) {
             if log_prob.is_nan() {
-                return Err(not_finite());
+                return Err(Error::NotFinite);
             }
             if log_prob > f32::NEG_INFINITY {
                 best.push(Choice { word, log_prob: log_prob.min(0.0) });
