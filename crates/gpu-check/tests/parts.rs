@@ -53,7 +53,10 @@ fn rates_are_taken() {
         assert!(vgg[dtype]["3"].as_f64().unwrap() > 0.0, "{vgg}");
     }
     let extract = measure(&["extract"]);
-    assert_eq!((&extract["images"], &extract["failed"]), (&24.into(), &0.into()));
+    // 24 under two names each
+    assert_eq!((&extract["images"], &extract["failed"]), (&48.into(), &0.into()));
+    // f16 rounds by as much; of another image it would be about 1
+    assert!(extract["fc7"]["relative_l2"].as_f64().unwrap() < 1e-3, "{extract}");
     for stage in ["read", "decode", "encode", "write"] {
         assert!(extract[stage]["images_per_second"].as_f64().unwrap() > 0.0, "{extract}");
     }
