@@ -225,7 +225,7 @@ impl Vgg16 {
             let dense = |index| layer(index).map(|(weight, bias)| Linear::new(weight, Some(bias)));
             let convolutions = (0..13).map(layer).collect::<Result<_>>()?;
             Layers::Device {
-                convolutions: Convolutions::new(config, convolutions, device, dtype)?,
+                convolutions: Convolutions::new(convolutions, device, dtype)?,
                 dense: (13..16).map(dense).collect::<Result<_>>()?,
                 dtype,
             }
@@ -307,17 +307,12 @@ impl Vgg16 {
 
 impl Convolutions {
     /// From weights and biases.
-    fn new(
-        config: &VggConfig,
-        layers: Vec<(Tensor, Tensor)>,
-        device: &Device,
-        dtype: DType,
-    ) -> Result<Self> {
+    fn new(layers: Vec<(Tensor, Tensor)>, device: &Device, dtype: DType) -> Result<Self> {
         #[cfg(feature = "cudnn")]
         if device.is_cuda() {
             return Ok(Self::Cudnn(crate::cuda::Convolutions::new(layers, dtype)?));
         }
-        let _ = (config, device, dtype);
+        let _ = (device, dtype);
         let same = Conv2dConfig { padding: 1, ..Default::default() };
         let convolution = |(weight, bias)| Conv2d::new(weight, Some(bias), same);
         Ok(Self::Candle(layers.into_iter().map(convolution).collect()))

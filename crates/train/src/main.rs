@@ -37,8 +37,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<ExitCode> {
     let config = Config::load(&args.config, &args.set)?;
-    let (metric, schedule, epochs) =
-        (config.eval.metric, config.train.schedule, config.train.epochs);
+    let (metric, schedule) = (config.eval.metric, config.train.schedule);
     let (device, which) = args.device.open()?;
     eprintln!("training on {which}");
     let stop = interrupt::watch()?;
@@ -51,13 +50,13 @@ fn run(args: &Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(130));
         }
         Outcome::AlreadyFinished => {
-            let done = progress.epoch;
-            let hint = match (done < epochs, schedule) {
+            let (epochs, more) = (progress.epoch, trainer.out_of_patience());
+            let hint = match (more, schedule) {
                 (true, _) => "; a higher eval.patience continues it",
                 (false, ScheduleKind::Cosine) => "", // its rate has come to its end
                 (false, _) => "; a higher train.epochs continues it",
             };
-            eprintln!("nothing to do: the run has its {done} epochs{hint}");
+            eprintln!("nothing to do: the run has its {epochs} epochs{hint}");
         }
         Outcome::Finished => {}
     }

@@ -18,8 +18,8 @@ const UNREWARDED: u32 = u32::MAX;
 /// The images of the training split, and what a caption of each is worth.
 ///
 /// The reward is CIDEr-D over word ids. END is a word of it, in references and captions, or else a caption would do
-/// well to break off (`a dog in a`); one of `data.max_len` words, which may have been cut there, has none. Document frequencies are the training
-/// split's.
+/// well to break off (`a dog in a`); one of `data.max_len` words, which may have been cut there, has none. Document
+/// frequencies are the training split's.
 #[derive(Debug)]
 pub struct SelfCritical {
     /// The row of each image's features.
@@ -165,7 +165,7 @@ impl Drawn {
     }
 }
 
-/// END, where a caption is not as long as it may be: then it may have been cut.
+/// END, or nothing after as many words as there may be: they may have been cut there.
 fn end(words: &[u32], max_len: usize) -> Option<u32> {
     (words.len() < max_len).then_some(Vocab::END)
 }

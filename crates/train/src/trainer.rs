@@ -206,7 +206,7 @@ impl Trainer {
             self.save_last()?;
             display.epoch(&row, best);
         }
-        if self.out_of_patience() && self.progress.epoch < self.config.train.epochs {
+        if self.out_of_patience() {
             let since = self.progress.epoch - self.progress.best_epoch;
             display.line(&format!("no better epoch in {since}: the run ends (eval.patience)"));
         }
@@ -222,10 +222,12 @@ impl Trainer {
         self.progress.epoch >= self.config.train.epochs || self.out_of_patience()
     }
 
-    /// Whether `eval.patience` epochs have passed since the best one.
+    /// Whether `eval.patience` epochs have passed since the best one, with more of them to come.
     pub fn out_of_patience(&self) -> bool {
         let since = self.progress.epoch - self.progress.best_epoch;
-        self.config.eval.patience.is_some_and(|patience| since >= patience)
+        let patience = self.config.eval.patience;
+        self.progress.epoch < self.config.train.epochs
+            && patience.is_some_and(|patience| since >= patience)
     }
 
     /// The rest of the epoch; none where `stop` came first. The second value says whether it is the best so far.
