@@ -26,6 +26,10 @@ pub(crate) fn cross_entropy(
     smoothing: f32,
     shares: Option<&[f32]>,
 ) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(device) = crate::cuda::card(hidden) {
+        return on_card(hidden, weight, bias, targets, smoothing, shares, device);
+    }
     if !is_cpu_f32(hidden) {
         return by_tensors(hidden, weight, bias, targets, smoothing, shares);
     }
@@ -50,6 +54,59 @@ pub(crate) fn cross_entropy(
             scale => tensor * scale,
         };
         gradients.iter().map(|gradient| scaled(gradient).map(Some)).collect()
+    })
+}
+
+/// [`cross_entropy`] by a kernel that puts the logits' gradients in their place.
+#[cfg(feature = "cuda")]
+fn on_card(
+    hidden: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    targets: &Tensor,
+    smoothing: f32,
+    shares: Option<&[f32]>,
+    device: &candle_core::cuda_backend::CudaDevice,
+) -> Result<Tensor> {
+    use nic_kernels::{CrossEntropy, address, empty, launch};
+
+    let wanted = [hidden, weight, bias].iter().any(|tensor| tensor.track_op());
+    let (rows, words) = (hidden.dim(0)?, bias.dim(0)?);
+    let (x, w, b) = (hidden.detach(), weight.detach(), bias.detach());
+    let targets = targets.to_dtype(DType::U32)?;
+    let shares = match shares {
+        Some(shares) => Some(Tensor::from_slice(shares, rows, hidden.device())?),
+        None => None,
+    };
+    let logits = x.matmul(&w.t()?)?;
+    let losses = empty(rows, DType::F32, device)?;
+    let kernel = CrossEntropy {
+        logits: address(&logits)?,
+        bias: address(&b)?,
+        targets: address(&targets)?,
+        shares: shares.as_ref().map_or(Ok(0), address)?,
+        losses: address(&losses)?,
+        rows: rows as u32,
+        words: words as u32,
+        backward: wanted.into(),
+        share: 1.0 / rows as f32,
+        smoothing,
+    };
+    // SAFETY: the tensors are of these shapes, `logits` and `losses` nobody else's.
+    unsafe { launch(kernel, device) }?;
+    let loss = losses.sum_all()?;
+    if !wanted {
+        return Ok(loss);
+    }
+    let dlogits = logits;
+    with_backward("cross-entropy", &[hidden, weight, bias], Output::Tensor(loss), move |gradient| {
+        // to what is small, not to [N, V] or [V, H]
+        let scale = |tensor: Tensor| tensor.broadcast_mul(gradient);
+        Ok(vec![
+            Some(scale(dlogits.matmul(&w)?)?),
+            Some(dlogits.t()?.matmul(&scale(x.clone())?)?),
+            Some(scale(crate::cuda::sum_rows(&dlogits)?)?),
+        ])
     })
 }
 

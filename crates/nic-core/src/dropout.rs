@@ -40,6 +40,10 @@ pub(crate) fn dropout(
     if rate == 0.0 {
         return Ok(x.clone());
     }
+    #[cfg(feature = "cuda")]
+    if let Some(device) = crate::cuda::card(x) {
+        return Ok(on_card(x, rate, steps, rng, device)?);
+    }
     let mask = match steps {
         None => mask(x.elem_count(), rate, rng),
         Some(steps) => {
@@ -69,12 +73,70 @@ fn masked(x: &Tensor, mask: &[f32]) -> candle_core::Result<Vec<f32>> {
     })
 }
 
+/// [`dropout`] by a kernel that makes the same mask, once on the way there and once on the way back.
+#[cfg(feature = "cuda")]
+fn on_card(
+    x: &Tensor,
+    rate: f32,
+    steps: Option<&[usize]>,
+    rng: &mut ChaCha8Rng,
+    device: &candle_core::cuda_backend::CudaDevice,
+) -> candle_core::Result<Tensor> {
+    use candle_core::{DType, Error};
+    use nic_kernels::{Dropout, address, empty, launch};
+
+    let (rows, width) = x.dims2()?;
+    let first = steps.map_or(rows, |steps| steps.first().copied().unwrap_or(0));
+    let count = steps.map_or(1, <[usize]>::len) as u32;
+    let steps = match steps {
+        Some(steps) => {
+            let steps = steps.iter().map(|&rows| rows as u32).collect();
+            Some(Tensor::from_vec(steps, count as usize, x.device())?)
+        }
+        None => None,
+    };
+    let (start, seed) = (rng.get_word_pos(), rng.get_seed());
+    let mut key = [0; 8];
+    for (word, bytes) in key.iter_mut().zip(seed.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    let kernel = Dropout {
+        x: 0,
+        y: 0,
+        steps: steps.as_ref().map_or(Ok(0), address)?,
+        count,
+        width: width as u32,
+        place: u64::try_from(start).map_err(Error::wrap)?,
+        stream: rng.get_stream(),
+        key,
+        threshold: threshold(rate),
+        keep: 1.0 / (1.0 - rate),
+        rows: first as u32,
+    };
+    rng.set_word_pos(start + (first * width) as u128);
+    let device = device.clone();
+    let masked = move |x: &Tensor| {
+        let _ = &steps; // lives as long as its address
+        let x = x.contiguous()?;
+        let y = empty(x.shape(), DType::F32, &device)?;
+        // SAFETY: both are of this shape, `y` is new, and the steps have as many rows as they.
+        unsafe { launch(Dropout { x: address(&x)?, y: address(&y)?, ..kernel }, &device) }?;
+        candle_core::Result::Ok(y)
+    };
+    let output = Output::Tensor(masked(&x.detach())?);
+    with_backward("dropout", &[x], output, move |gradient| Ok(vec![Some(masked(gradient)?)]))
+}
+
+/// Words of the generator below it make a zero.
+fn threshold(rate: f32) -> u32 {
+    (f64::from(rate) * 2f64.powi(32)) as u32
+}
+
 /// Each block of the mask starts at a place of its own in the generator's stream: however many threads share the
 /// work, the mask is the same.
 fn mask(len: usize, rate: f32, rng: &mut ChaCha8Rng) -> Vec<f32> {
     const BLOCK: usize = 4096;
-    let keep = 1.0 / (1.0 - rate);
-    let threshold = (f64::from(rate) * 2f64.powi(32)) as u32;
+    let (threshold, keep) = (threshold(rate), 1.0 / (1.0 - rate));
     let start = rng.get_word_pos();
     let mut mask = vec![0.0; len];
     let seeded = &*rng;

@@ -8,6 +8,10 @@ use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 /// The rows of `image [B, E]`, then for each of `words [N]` its row of `embedding [V, E]`: `[B + N, E]`. PyTorch's
 /// `torch.cat([image, F.embedding(words, embedding)])`.
 pub(crate) fn embed(image: &Tensor, embedding: &Tensor, words: &Tensor) -> Result<Tensor> {
+    #[cfg(feature = "cuda")]
+    if let Some(device) = crate::cuda::card(embedding) {
+        return on_card(image, embedding, words, device);
+    }
     if !is_cpu_f32(embedding) {
         return Tensor::cat(&[image, &embedding.index_select(words, 0)?], 0);
     }
@@ -42,5 +46,35 @@ pub(crate) fn embed(image: &Tensor, embedding: &Tensor, words: &Tensor) -> Resul
                 Some(Tensor::from_vec(sums, (vocab, width), &Device::Cpu)?),
             ])
         })
+    })
+}
+
+/// [`embed`] with a kernel for the gradient: candle's own takes one block of a card for all of it.
+#[cfg(feature = "cuda")]
+fn on_card(
+    image: &Tensor,
+    embedding: &Tensor,
+    words: &Tensor,
+    device: &candle_core::cuda_backend::CudaDevice,
+) -> Result<Tensor> {
+    use nic_kernels::{EmbeddingBackward, address, launch};
+
+    let (batch, shape) = (image.dim(0)?, embedding.shape().clone());
+    let (words, device) = (words.to_dtype(DType::U32)?, device.clone());
+    let x = Tensor::cat(&[image.detach(), embedding.detach().index_select(&words, 0)?], 0)?;
+    with_backward("embed", &[image, embedding], Output::Tensor(x), move |gradient| {
+        let (rows, width) = (words.dim(0)?, shape.dims2()?.1);
+        let rest = gradient.narrow(0, batch, rows)?.contiguous()?;
+        let sums = Tensor::zeros(&shape, DType::F32, rest.device())?;
+        let kernel = EmbeddingBackward {
+            gradient: address(&rest)?,
+            words: address(&words)?,
+            sums: address(&sums)?,
+            rows: rows as u32,
+            width: width as u32,
+        };
+        // SAFETY: the tensors are of these shapes, `sums` is new; the words were looked up, so the embedding has them.
+        unsafe { launch(kernel, &device) }?;
+        Ok(vec![Some(gradient.narrow(0, 0, batch)?), Some(sums)])
     })
 }

@@ -1,7 +1,9 @@
 //! Gradients made harmless: scaled to a norm, cut to a range.
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::backprop::GradStore;
-use candle_core::{D, DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 use pulp::Arch;
 use rayon::prelude::*;
 
@@ -33,18 +35,6 @@ impl Clip {
         // not `clamp`, whose check of its bounds would be made for each value
         (value * self.scale).max(-self.limit).min(self.limit)
     }
-
-    /// All values of a tensor, by tensor operations.
-    pub fn apply_tensor(self, gradient: &Tensor) -> candle_core::Result<Tensor> {
-        let mut gradient = gradient.clone();
-        if self.scale != 1.0 {
-            gradient = (gradient * f64::from(self.scale))?;
-        }
-        if self.limit.is_finite() {
-            gradient = gradient.clamp(-self.limit, self.limit)?;
-        }
-        Ok(gradient)
-    }
 }
 
 /// Adds `more` to `sum`, variable by variable; no sum yet is 0.
@@ -71,25 +61,36 @@ pub fn add<'a>(
 
 /// The Euclidean norm of tensors taken as one vector; the same bits whatever the number of threads.
 pub fn norm<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
-    let mut sum = 0.0;
-    let mut elsewhere: Option<Tensor> = None;
-    for tensor in tensors {
-        if tensor.device().is_cpu() && tensor.dtype() == DType::F32 {
-            sum += host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?;
-            continue;
-        }
-        // by rows first: candle adds up to one value in a single block of a card
-        let squares = tensor.sqr()?.sum(D::Minus1)?.sum_all()?.to_dtype(DType::F32)?;
-        elsewhere = Some(match elsewhere {
-            Some(sum) => (sum + squares)?,
-            None => squares,
-        });
+    let tensors: Vec<&Tensor> = tensors.into_iter().collect();
+    #[cfg(feature = "cuda")]
+    if let Some(candle_core::Device::Cuda(card)) = tensors.first().map(|first| first.device()) {
+        return Ok(squares_on_card(&tensors, card)?.sqrt());
     }
-    // one value to wait for, not one for each tensor
-    if let Some(squares) = elsewhere {
-        sum += f64::from(squares.to_scalar::<f32>()?);
+    let mut sum = 0.0;
+    for tensor in tensors {
+        sum += host::read(&tensor.contiguous()?, |values| Ok(sum_of_squares(values)))?;
     }
     Ok(sum.sqrt())
+}
+
+/// One kernel for each tensor, and one array to wait for.
+#[cfg(feature = "cuda")]
+fn squares_on_card(
+    tensors: &[&Tensor],
+    card: &candle_core::cuda_backend::CudaDevice,
+) -> candle_core::Result<f64> {
+    use nic_kernels::{SquareSum, address, empty, launch};
+
+    let sums = empty(tensors.len() * SquareSum::SUMS, DType::F64, card)?;
+    let (start, each) = (address(&sums)?, (SquareSum::SUMS * size_of::<f64>()) as u64);
+    for (tensor, sums) in tensors.iter().zip((start..).step_by(each as usize)) {
+        let tensor = tensor.contiguous()?;
+        let length = tensor.elem_count() as u64;
+        let kernel = SquareSum { values: address(&tensor)?, sums, length };
+        // SAFETY: `sums` is new and has room for every tensor's.
+        unsafe { launch(kernel, card) }?;
+    }
+    Ok(sums.to_vec1::<f64>()?.iter().sum())
 }
 
 fn sum_of_squares(values: &[f32]) -> f64 {

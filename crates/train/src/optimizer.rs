@@ -4,9 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Result as CandleResult, Tensor, Var};
+use candle_core::{Device, Result as CandleResult, Tensor, Var};
 use pulp::Arch;
 use rayon::prelude::*;
+
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaDevice;
+#[cfg(feature = "cuda")]
+use nic_kernels::{address, launch};
 
 use crate::config::{DecayScope, OptimizerKind, TrainConfig};
 use crate::gradients::Clip;
@@ -103,15 +108,19 @@ impl Optimizer {
                 false => (Sgd { decay: 0.0, ..sgd }, Adam { decay: 0.0, keep: 1.0, ..adam }),
             };
             let Some(gradient) = gradients.get(var) else { continue };
-            let on_host = var.device().is_cpu() && var.dtype() == DType::F32;
-            match (&mut state[..], on_host) {
-                ([m, v], true) => adam.on_host(var, &gradient.contiguous()?, m, v, clip)?,
-                ([m, v], false) => adam.on_device(var, &clip.apply_tensor(gradient)?, m, v)?,
-                (momentum, true) => {
-                    sgd.on_host(var, &gradient.contiguous()?, momentum.first(), clip)?
+            let gradient = gradient.contiguous()?;
+            match (var.device(), &state[..]) {
+                (Device::Cpu, [m, v]) => adam.on_host(var, &gradient, m, v, clip)?,
+                (Device::Cpu, state) => sgd.on_host(var, &gradient, state.first(), clip)?,
+                #[cfg(feature = "cuda")]
+                (Device::Cuda(card), [m, v]) => adam.on_card(var, &gradient, m, v, clip, card)?,
+                #[cfg(feature = "cuda")]
+                (Device::Cuda(card), state) => {
+                    sgd.on_card(var, &gradient, state.first(), clip, card)?;
                 }
-                (momentum, false) => {
-                    sgd.on_device(var, &clip.apply_tensor(gradient)?, momentum.first_mut())?;
+                (device, _) => {
+                    let reason = format!("there is no optimiser for {:?}", device.location());
+                    return Err(candle_core::Error::Msg(reason).into());
                 }
             }
         }
@@ -222,14 +231,35 @@ impl Adam {
         }
     }
 
-    fn on_device(self, var: &Var, g: &Tensor, m: &mut Tensor, v: &mut Tensor) -> CandleResult<()> {
-        let w = var.as_detached_tensor();
-        let g = if self.decay > 0.0 { (g + (&w * self.decay)?)? } else { g.clone() };
-        *m = (&*m + ((&g - &*m)? * (1.0 - self.beta1))?)?;
-        *v = ((&*v * self.beta2)? + (g.sqr()? * (1.0 - self.beta2))?)?;
-        let denominator = ((v.sqrt()? / self.root)? + self.eps)?;
-        let update = (m.div(&denominator)? * self.step_size)?;
-        var.set(&((w * self.keep)? - update)?)
+    #[cfg(feature = "cuda")]
+    fn on_card(
+        self,
+        var: &Var,
+        g: &Tensor,
+        m: &Tensor,
+        v: &Tensor,
+        clip: Clip,
+        card: &CudaDevice,
+    ) -> CandleResult<()> {
+        let kernel = nic_kernels::Adam {
+            weight: address(var)?,
+            mean: address(m)?,
+            square: address(v)?,
+            gradient: address(g)?,
+            length: var.elem_count() as u64,
+            scale: clip.scale,
+            limit: clip.limit,
+            decay: self.decay as f32,
+            keep: self.keep as f32,
+            one_beta1: (1.0 - self.beta1) as f32,
+            beta2: self.beta2 as f32,
+            one_beta2: (1.0 - self.beta2) as f32,
+            root: self.root as f32,
+            eps: self.eps as f32,
+            step_size: self.step_size as f32,
+        };
+        // SAFETY: all four are of one shape; weight and averages are this optimiser's to change.
+        unsafe { launch(kernel, card) }
     }
 }
 
@@ -274,13 +304,27 @@ impl Sgd {
         })
     }
 
-    fn on_device(self, var: &Var, g: &Tensor, momentum: Option<&mut Tensor>) -> CandleResult<()> {
-        let w = var.as_detached_tensor();
-        let mut g = if self.decay > 0.0 { (g + (&w * self.decay)?)? } else { g.clone() };
-        if let Some(momentum) = momentum {
-            *momentum = ((&*momentum * self.momentum)? + g)?;
-            g = momentum.clone();
-        }
-        var.set(&(w - (g * self.rate)?)?)
+    #[cfg(feature = "cuda")]
+    fn on_card(
+        self,
+        var: &Var,
+        g: &Tensor,
+        momentum: Option<&Tensor>,
+        clip: Clip,
+        card: &CudaDevice,
+    ) -> CandleResult<()> {
+        let kernel = nic_kernels::Sgd {
+            weight: address(var)?,
+            momentum: momentum.map_or(Ok(0), address)?,
+            gradient: address(g)?,
+            length: var.elem_count() as u64,
+            scale: clip.scale,
+            limit: clip.limit,
+            decay: self.decay as f32,
+            keep: self.momentum as f32,
+            rate: self.rate as f32,
+        };
+        // SAFETY: all three are of one shape; weight and momentum are this optimiser's to change.
+        unsafe { launch(kernel, card) }
     }
 }

@@ -91,7 +91,7 @@ mod lazy {
             functions: functions!(
                 unreachable,
                 cublasCreate_v2 cublasDestroy_v2 cublasDgemmStridedBatched
-                cublasGemmStridedBatchedEx cublasSetStream_v2
+                cublasGemmStridedBatchedEx cublasSetStream_v2 cublasSgemm_v2
             ),
         },
         Library {

@@ -10,6 +10,9 @@ mod libraries;
 mod open;
 mod upload;
 
+use candle_core::cuda_backend::CudaDevice;
+use candle_core::{DType, Device, Result, Tensor};
+
 #[cfg(feature = "cudnn")]
 pub(crate) use convolutions::Convolutions;
 #[cfg(feature = "cudnn")]
@@ -17,3 +20,17 @@ pub use cudnn::choices as cudnn_choices;
 pub(crate) use download::Download;
 pub(crate) use open::open;
 pub(crate) use upload::upload;
+
+/// The card that an f32 tensor is on: what `nic-kernels` are for.
+pub(crate) fn card(tensor: &Tensor) -> Option<&CudaDevice> {
+    match tensor.device() {
+        Device::Cuda(device) if tensor.dtype() == DType::F32 => Some(device),
+        _ => None,
+    }
+}
+
+/// The sums of the columns of `x [N, W]`: `[W]`. As a product, which reads rows where candle's sum reads columns.
+pub(crate) fn sum_rows(x: &Tensor) -> Result<Tensor> {
+    let ones = Tensor::ones((1, x.dim(0)?), x.dtype(), x.device())?;
+    ones.matmul(x)?.squeeze(0)
+}

@@ -1,5 +1,7 @@
 //! A layer of `nn.LSTM` or of the ReLU `nn.RNN` over a packed sequence, as one differentiable operation.
 
+#[cfg(feature = "cuda")]
+mod card;
 mod slices;
 mod tensors;
 
@@ -111,6 +113,10 @@ impl Recurrence {
             steps,
             first,
         };
+        #[cfg(feature = "cuda")]
+        if let (Some(device), Kind::Lstm { tanh }) = (crate::cuda::card(x), self.kind) {
+            return card::sequence(&call, tanh, device, skip);
+        }
         if is_cpu_f32(x) { slices::sequence(&call, skip) } else { tensors::sequence(&call, skip) }
     }
 
@@ -131,6 +137,10 @@ impl Recurrence {
             steps: &steps,
             first,
         };
+        #[cfg(feature = "cuda")]
+        if let (Some(device), Kind::Lstm { tanh }) = (crate::cuda::card(x), self.kind) {
+            return card::step(&call, tanh, device, state);
+        }
         if is_cpu_f32(x) { slices::step(&call, state) } else { tensors::step(&call, state) }
     }
 }
