@@ -194,6 +194,14 @@ class Check:
         if step := self.ours("step"):
             for key, what in ("relative_loss", "loss"), ("relative_gradient", f"gradients (worst: {step['worst_gradient']})"):
                 self.row(f"training step, {what}", step[key], bound="<= 0.001", within=step[key] <= 1e-3)
+            for key, what in ("relative_norm", "their norm"), ("relative_update", f"Adam (worst: {step['worst_update']})"):
+                self.row(f"training step, {what}", step[key], bound="<= 0.0001", within=step[key] <= 1e-4)
+
+    def beam(self):
+        if beam := self.ours("beam"):
+            difference = beam["relative_log_prob"]
+            self.row("beam 3, log probability", difference, bound="<= 0.001", within=difference <= 1e-3)
+            self.speed("beam 3, captions/s", beam["captions_per_second"], None)
 
     def vgg(self):
         ours, peers = self.ours("vgg") or {}, self.peer("vgg") or {}
@@ -228,6 +236,7 @@ class Check:
         self.peer("versions")
         self.fc7()
         self.step()
+        self.beam()
         self.extract(self.vgg())
         self.training()
         peak = max((part.get("memory") or 0 for part in self.result.values()), default=0)

@@ -1,5 +1,6 @@
 //! One measurement of a card at a time, as one JSON object; `benches/peers/gpu.py` takes them all and judges.
 
+mod beam;
 mod card;
 mod difference;
 mod error;
@@ -41,8 +42,10 @@ enum What {
     Device,
     /// fc7 against the CPU's, in f32, f16 and bf16
     Fc7,
-    /// A training step's loss and gradients against the CPU's
+    /// A training step's loss, gradients and updates against the CPU's
     Step,
+    /// Beam search's captions a second, and their log probabilities against the CPU's
+    Beam,
     /// VGG16's images a second
     Vgg,
     /// `extract` over JPEGs made on the spot, and what each stage cost
@@ -78,6 +81,7 @@ fn run(args: &Args, device: &Device, name: String) -> Result<()> {
         What::Device => card::describe(device, name)?,
         What::Fc7 => vgg::fc7(&sizes, device)?,
         What::Step => step::compare(&sizes, device)?,
+        What::Beam => beam::run(&sizes, device)?,
         What::Vgg => vgg::speed(&sizes, device)?,
         What::Extract => pipeline::run(&sizes, args.device)?,
         What::Train { config } => training::run(config, device)?,

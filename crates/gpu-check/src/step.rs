@@ -1,4 +1,4 @@
-//! A training step on the device and on the CPU.
+//! A training step on the device and on the CPU: loss and gradients, then what Adam makes of the gradients.
 
 use std::collections::BTreeMap;
 
@@ -8,40 +8,82 @@ use nic_core::{Decoder, PackedCaptions, Training};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use train::config::ModelConfig;
+use train::config::{ModelConfig, TrainConfig};
+use train::gradients::{self, Clip};
+use train::optimizer::Optimizer;
 
 use crate::error::{Error, Result};
 use crate::sizes::Sizes;
 
-const FEATURES: usize = 4096;
+/// fc7's width.
+pub(crate) const FEATURES: usize = 4096;
 
-/// How far the loss and each gradient are from the CPU's, dropout's masks being the same.
+/// How far the loss, each gradient (dropout's masks being the same) and, from the CPU's gradients, each weight's update
+/// are from the CPU's.
 pub(crate) fn compare(sizes: &Sizes, device: &Device) -> Result<Value> {
     let (loss, gradients) = step(sizes, device)?;
     let (expected_loss, expected) = step(sizes, &Device::Cpu)?;
+    let (gradient, worst_gradient) = worst(&gradients, &expected)?;
+    let (norm, updates) = update(&expected, device)?;
+    let (expected_norm, expected_updates) = update(&expected, &Device::Cpu)?;
+    let (update, worst_update) = worst(&updates, &expected_updates)?;
+    Ok(json!({
+        "loss": loss,
+        "expected_loss": expected_loss,
+        "relative_loss": ((loss - expected_loss) / expected_loss).abs(),
+        "relative_gradient": gradient,
+        "worst_gradient": worst_gradient,
+        "relative_norm": ((norm - expected_norm) / expected_norm).abs(),
+        "relative_update": update,
+        "worst_update": worst_update,
+    }))
+}
+
+/// The largest relative difference (Euclidean) of two tensors of one name, and which it is.
+fn worst<'a>(
+    found: &BTreeMap<String, Tensor>,
+    expected: &'a BTreeMap<String, Tensor>,
+) -> Result<(f64, &'a str)> {
     let mut worst = (0.0, "");
-    for (name, expected) in &expected {
-        let Some(gradient) = gradients.get(name) else {
-            return Err(Error::Other(format!("{name} has no gradient on the device")));
+    for (name, expected) in expected {
+        let Some(found) = found.get(name) else {
+            return Err(Error::Other(format!("{name} is missing on the device")));
         };
         let norm = |tensor: &Tensor| -> Result<f64> {
             Ok(f64::from(tensor.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
         };
-        let difference = norm(&(gradient - expected)?)? / norm(expected)?;
+        let difference = norm(&(found - expected)?)? / norm(expected)?;
         if !difference.is_finite() {
-            return Err(Error::Other(format!("{name}: the gradient is {difference} off")));
+            return Err(Error::Other(format!("{name} is {difference} off")));
         }
         if difference > worst.0 {
             worst = (difference, name);
         }
     }
-    Ok(json!({
-        "loss": loss,
-        "expected_loss": expected_loss,
-        "relative_loss": ((loss - expected_loss) / expected_loss).abs(),
-        "relative_gradient": worst.0,
-        "worst_gradient": worst.1,
-    }))
+    Ok(worst)
+}
+
+/// The gradients' norm, and what a step of Adam with clipping adds to weights of zero, on the CPU.
+fn update(
+    gradients: &BTreeMap<String, Tensor>,
+    device: &Device,
+) -> Result<(f64, BTreeMap<String, Tensor>)> {
+    let zeros = |(name, gradient): (&String, &Tensor)| {
+        Ok((name.clone(), Var::zeros(gradient.shape(), DType::F32, device)?))
+    };
+    let vars = gradients.iter().map(zeros).collect::<Result<BTreeMap<_, _>>>()?;
+    // the gradient of the sum of w g is g
+    let mut loss = Tensor::zeros((), DType::F32, device)?;
+    for (name, var) in &vars {
+        loss = (loss + (var.as_tensor() * gradients[name].to_device(device)?)?.sum_all()?)?;
+    }
+    let gradients = loss.backward()?;
+    let config = TrainConfig::default();
+    let mut optimizer = Optimizer::new(&config, &vars)?;
+    let norm = gradients::norm(optimizer.vars().filter_map(|var| gradients.get(var)))?;
+    optimizer.step(&gradients, config.learning_rate, Clip::new(norm, norm / 2.0, f64::INFINITY))?;
+    let updates = vars.iter().map(|(name, var)| Ok((name.clone(), var.to_device(&Device::Cpu)?)));
+    Ok((norm, updates.collect::<Result<_>>()?))
 }
 
 /// The loss, and the gradients on the CPU.
