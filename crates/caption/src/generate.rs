@@ -62,9 +62,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for images in found.chunks(BATCH) {
         let positions: Vec<usize> = images.iter().map(|&(_, position)| position).collect();
         let batch = features.gather(&positions, captioner.device())?;
-        for (&(image_id, _), captions) in
-            images.iter().zip(captioner.caption_batch(&batch, &*search)?)
-        {
+        let captions = match captioner.caption_batch(&batch, &*search) {
+            Err(Error::NotFinite) => {
+                features.check_finite()?;
+                return Err(Error::NotFinite.into()); // the weights are not
+            }
+            captions => captions?,
+        };
+        for (&(image_id, _), captions) in images.iter().zip(captions) {
             let caption = captions.into_iter().next().map(|c| c.text).unwrap_or_default();
             rows.push(Row { image_id, caption });
         }

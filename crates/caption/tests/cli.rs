@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // as in tests themselves
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -200,6 +201,18 @@ fn generates_results_for_a_split() {
     assert_eq!(output.status.code(), Some(2));
     let error = text(&output.stderr);
     assert!(error.contains("layer is fc6"), "{error}");
+
+    let mut rows = [[1.0f32; 5]; 2];
+    rows[1][4] = f32::NAN;
+    let tensors = HashMap::from([
+        ("features", Tensor::new(&rows, &Device::Cpu).unwrap()),
+        ("image_id", Tensor::new(&[3i64, 2], &Device::Cpu).unwrap()),
+    ]);
+    candle_core::safetensors::save(&tensors, dir.join("spoilt.safetensors")).unwrap();
+    let output = generate("spoilt.safetensors");
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.contains("spoilt.safetensors: feature 4 of image 2 is NaN"), "{error}");
 }
 
 #[test]

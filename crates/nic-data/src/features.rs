@@ -28,7 +28,8 @@ pub struct Features {
 }
 
 impl Features {
-    /// Maps one file, a directory, or what lies below `s3://...`, `gs://...` or `az://...`, fetched into the cache: the shards that its `index.json` lists, or every `*.safetensors` where it has none.
+    /// Maps one file, a directory, or what lies below `s3://...`, `gs://...` or `az://...`, fetched into the cache: the
+    /// shards that its `index.json` lists, or every `*.safetensors` where it has none.
     ///
     /// Lengths, shapes and types are checked; hashes only by [`Features::verify`].
     pub fn open(path: &Path) -> Result<Self> {
@@ -182,6 +183,27 @@ impl Features {
         }
         let rows = Tensor::from_vec(rows, (positions.len(), self.dim), device);
         Ok(rows.map_err(nic_core::Error::from)?)
+    }
+
+    /// Reads everything, to find what has spoilt a computation.
+    ///
+    /// # Errors
+    /// The first image with a feature that is infinite or no number.
+    pub fn check_finite(&self) -> Result<()> {
+        let mut values = Vec::with_capacity(self.dim);
+        for shard in &self.shards {
+            for (row, id) in shard.ids.iter().enumerate() {
+                values.clear();
+                shard.read_row(row, &mut values);
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    let value = values[at];
+                    let reason =
+                        format!("feature {at} of image {id} is {value}, expected a finite number");
+                    return Err(Error::data(shard.path.display(), reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Reads everything and compares it with the hashes in the shards and in `index.json`.

@@ -400,7 +400,11 @@ impl Trainer {
         if value.is_finite() { Ok(value) } else { Err(self.diverged(what, value, step)) }
     }
 
+    /// Unless the features are to blame.
     fn diverged(&self, what: &'static str, value: f64, step: u64) -> Error {
+        if let Err(error) = self.features.check_finite() {
+            return error.into();
+        }
         let last = self.config.output.dir.join("last");
         Error::Diverged { what, value, step, last }
     }

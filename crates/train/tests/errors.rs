@@ -3,9 +3,11 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::fs;
 
-use common::World;
+use candle_core::{Device, Tensor};
+use common::{World, features};
 use nic_core::{EncoderSpec, Preprocess};
 use nic_data::{ShardHeader, write_shard};
 
@@ -124,6 +126,27 @@ fn features_for_less_than_half_of_the_images_are_refused() {
     let expected = "features.safetensors: the number of train images of tiny with features is 19 of 40 \
                     (none for image 1, 2, 3, ...), expected at least half";
     assert!(error.contains(expected), "{error}");
+}
+
+/// In the training split and in the one that is evaluated.
+#[test]
+fn a_feature_that_is_no_number_is_named() {
+    let world = World::new();
+    for (id, value) in [(7, f32::INFINITY), (45, f32::NAN)] {
+        let (ids, tensor) = features(9, |_| true);
+        let mut rows = tensor.to_vec2::<f32>().unwrap();
+        rows[id as usize - 1][4] = value;
+        let ids = Tensor::from_vec(ids.clone(), ids.len(), &Device::Cpu).unwrap();
+        let rows = Tensor::new(rows, &Device::Cpu).unwrap();
+        let tensors = HashMap::from([("features", rows), ("image_id", ids)]);
+        candle_core::safetensors::save(&tensors, world.path("spoilt.safetensors")).unwrap();
+        let error =
+            world.refused(&["data.features=spoilt.safetensors", &format!("output.dir=run{id}")]);
+        let expected = format!(
+            "spoilt.safetensors: feature 4 of image {id} is {value}, expected a finite number"
+        );
+        assert!(error.contains(&expected), "{error}");
+    }
 }
 
 #[test]
