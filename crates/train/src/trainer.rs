@@ -59,6 +59,8 @@ struct Step {
     count: u64,
     words: u64,
     gradients: Option<GradStore>,
+    /// Of the gradients.
+    norm: f64,
 }
 
 /// How a run ended.
@@ -290,13 +292,12 @@ impl Trainer {
     fn step(&mut self, batch: &[usize]) -> Result<(f64, u64)> {
         let train = &self.config.train;
         let step = self.progress.step;
-        let Step { value, count, words, gradients } = match &self.self_critical {
+        let Step { value, count, words, gradients, norm } = match &self.self_critical {
             Some(self_critical) => self.criticize(self_critical, batch)?,
             None => self.imitate(batch)?,
         };
         let value = self.number("the loss", value, step + 1)?;
         let Some(gradients) = gradients else { return Ok((value, 0)) };
-        let norm = gradients::norm(self.optimizer.vars().filter_map(|var| gradients.get(var)))?;
         let norm = self.number("the gradient's norm", norm, step + 1)?;
         let clip = Clip::new(norm, train.clip_norm, train.clip_value);
         self.optimizer.step(&gradients, self.schedule.rate(step, self.progress.drops), clip)?;
@@ -317,7 +318,7 @@ impl Trainer {
         let mut masks = stream(train.seed, Purpose::Dropout(step));
         let mut draws = stream(train.seed, Purpose::Sampling(step));
         let sampling = self.schedule.sampling(step);
-        let (mut value, mut gradients) = (0.0, None);
+        let (mut losses, mut gradients) = (Vec::with_capacity(train.accumulate), None);
         for part in batch.chunks(batch.len().div_ceil(train.accumulate)) {
             let (features, mut captions) =
                 self.corpus.train.batch(part, &self.features, &self.device)?;
@@ -335,10 +336,15 @@ impl Trainer {
             let share = captions.tokens() as f64 / tokens as f64;
             let weighted = if share < 1.0 { (&loss * share)? } else { loss.clone() };
             gradients::add(&mut gradients, weighted.backward()?, self.optimizer.vars())?;
-            // read when a device has the way back to go as well: reading waits for the way there
+            losses.push((share, loss.detach()));
+        }
+        let norm = self.norm(gradients.as_ref())?;
+        // after all else: reading waits for a device
+        let mut value = 0.0;
+        for (share, loss) in losses {
             value += share * f64::from(loss.to_scalar::<f32>()?);
         }
-        Ok(Step { value, count: tokens, words: tokens, gradients })
+        Ok(Step { value, count: tokens, words: tokens, gradients, norm })
     }
 
     /// The rewards of the decoder's own captions.
@@ -362,7 +368,12 @@ impl Trainer {
             gradients::add(&mut gradients, loss.backward()?, self.optimizer.vars())?;
         }
         let value = drawn.rewards.iter().sum::<f64>() / captions as f64;
-        Ok(Step { value, count: captions as u64, words: drawn.words(), gradients })
+        let norm = self.norm(gradients.as_ref())?;
+        Ok(Step { value, count: captions as u64, words: drawn.words(), gradients, norm })
+    }
+
+    fn norm(&self, gradients: Option<&GradStore>) -> Result<f64> {
+        gradients::norm(self.optimizer.vars().filter_map(|var| gradients?.get(var)))
     }
 
     /// The mean negative log likelihood per word of the evaluation split; none where `stop` came first.
