@@ -145,7 +145,9 @@ impl Generate for Sample {
                 }
             }
             live = still;
-            sentences.select(&parents)?;
+            if !live.is_empty() {
+                sentences.select(&parents)?; // a card cannot select no rows
+            }
         }
         for cut in live {
             done[cut.image].push(cut.sentence);
