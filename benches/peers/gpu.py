@@ -194,7 +194,7 @@ class Check:
         if step := self.ours("step"):
             for key, what in ("relative_loss", "loss"), ("relative_gradient", f"gradients (worst: {step['worst_gradient']})"):
                 self.row(f"training step, {what}", step[key], bound="<= 0.001", within=step[key] <= 1e-3)
-            for key, what in ("relative_norm", "their norm"), ("relative_update", f"Adam (worst: {step['worst_update']})"):
+            for key, what in ("relative_norm", "their norm"), ("relative_update", f"weights (worst: {step['worst_update']})"):
                 self.row(f"training step, {what}", step[key], bound="<= 0.0001", within=step[key] <= 1e-4)
 
     def beam(self):

@@ -2,8 +2,6 @@
 
 #[cfg(feature = "cuda")]
 fn main() -> cudaforge::Result<()> {
-    println!("cargo::rerun-if-changed=src/kernels.cu");
-    println!("cargo::rerun-if-env-changed=CUDA_COMPUTE_CAP");
     cudaforge::KernelBuilder::new().source_files(["src/kernels.cu"]).arg("-O3").build_ptx()?; // in $OUT_DIR/kernels.ptx
     Ok(())
 }

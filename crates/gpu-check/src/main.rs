@@ -42,7 +42,7 @@ enum What {
     Device,
     /// fc7 against the CPU's, in f32, f16 and bf16
     Fc7,
-    /// A training step's loss, gradients and updates against the CPU's
+    /// Training steps: loss, gradients and weights against the CPU's
     Step,
     /// Beam search's captions a second, and their log probabilities against the CPU's
     Beam,

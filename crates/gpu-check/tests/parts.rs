@@ -47,7 +47,6 @@ fn the_cpu_is_as_the_cpu() {
     let beam = measure(&["beam"]);
     assert_eq!(beam["relative_log_prob"], 0.0);
     assert!(beam["captions_per_second"].as_f64().unwrap() > 0.0);
-    assert!(step["loss"].as_f64().unwrap() > 1.0);
 }
 
 #[test]

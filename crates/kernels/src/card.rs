@@ -10,7 +10,7 @@ use candle_core::{CudaStorage, DType, Error, Result, Shape, Storage, Tensor, bai
 
 use crate::{Kernel, THREADS};
 
-const PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
+static PTX: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
 
 /// Arguments as a kernel's one parameter, by value.
 #[repr(transparent)]
@@ -47,22 +47,25 @@ pub unsafe fn launch<K: Kernel>(kernel: K, device: &CudaDevice) -> Result<()> {
     Ok(())
 }
 
-/// Where a contiguous tensor on a card begins.
+/// Where a contiguous tensor of f32, f64 or u32, whichever is expected, begins on its card.
 ///
 /// # Errors
-/// A tensor elsewhere, one that is not contiguous, another type than f32, f64 or u32.
-pub fn address(tensor: &Tensor) -> Result<u64> {
+/// A tensor elsewhere, one that is not contiguous, another type.
+pub fn address(tensor: &Tensor, dtype: DType) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
-    let (Storage::Cuda(storage), true) = (&*storage, layout.is_contiguous()) else {
-        bail!("expected a contiguous tensor on a card, found {tensor:?}");
+    let start = match (&*storage, layout.is_contiguous() && tensor.dtype() == dtype) {
+        (Storage::Cuda(storage), true) => match &storage.slice {
+            CudaStorageSlice::F32(slice) => Some(start(slice)),
+            CudaStorageSlice::F64(slice) => Some(start(slice)),
+            CudaStorageSlice::U32(slice) => Some(start(slice)),
+            _ => None,
+        },
+        _ => None,
     };
-    let start = match &storage.slice {
-        CudaStorageSlice::F32(slice) => start(slice),
-        CudaStorageSlice::F64(slice) => start(slice),
-        CudaStorageSlice::U32(slice) => start(slice),
-        _ => bail!("expected numbers of f32, f64 or u32, found {tensor:?}"),
+    let Some(start) = start else {
+        bail!("expected a contiguous tensor of {dtype:?} on a card, found {tensor:?}");
     };
-    Ok(start + (layout.start_offset() * tensor.dtype().size_in_bytes()) as u64)
+    Ok(start + (layout.start_offset() * dtype.size_in_bytes()) as u64)
 }
 
 fn start<T>(slice: &CudaSlice<T>) -> u64 {

@@ -1,4 +1,4 @@
-//! CUDA kernels for the training of the LSTM decoder, where candle has none or only slow ones: for each kernel of
+//! CUDA kernels for the LSTM decoder and its training, where candle has none or only slow ones: for each kernel of
 //! `kernels.cu` a struct of its arguments, and (with the feature `cuda`) `launch`, which runs it.
 //!
 //! Addresses are the card's, of contiguous arrays of f32 where nothing else is said; 0 where an array is left out.

@@ -1,6 +1,7 @@
 //! The kernels' arithmetic, on a CPU: the very source, compiled as C with `host.c` around it, beside candle's own
 //! operations and their gradients.
 
+#![cfg(target_os = "linux")] // pthread_barrier_t
 #![allow(clippy::unwrap_used)] // as in tests themselves
 
 use std::ffi::c_void;

@@ -72,20 +72,23 @@ fn on_card(
 
     let wanted = [hidden, weight, bias].iter().any(|tensor| tensor.track_op());
     let (rows, words) = (hidden.dim(0)?, bias.dim(0)?);
-    let (x, w, b) = (hidden.detach(), weight.detach(), bias.detach());
+    let (x, w, b) = (hidden.detach(), weight.detach(), bias.detach().contiguous()?);
     let targets = targets.to_dtype(DType::U32)?;
     let shares = match shares {
         Some(shares) => Some(Tensor::from_slice(shares, rows, hidden.device())?),
         None => None,
     };
+    if targets.dims() != [rows] {
+        candle_core::bail!("targets {:?} for {rows} words", targets.dims());
+    }
     let logits = x.matmul(&w.t()?)?;
     let losses = empty(rows, DType::F32, device)?;
     let kernel = CrossEntropy {
-        logits: address(&logits)?,
-        bias: address(&b)?,
-        targets: address(&targets)?,
-        shares: shares.as_ref().map_or(Ok(0), address)?,
-        losses: address(&losses)?,
+        logits: address(&logits, DType::F32)?,
+        bias: address(&b, DType::F32)?,
+        targets: address(&targets, DType::U32)?,
+        shares: shares.as_ref().map_or(Ok(0), |shares| address(shares, DType::F32))?,
+        losses: address(&losses, DType::F32)?,
         rows: rows as u32,
         words: words as u32,
         backward: wanted.into(),

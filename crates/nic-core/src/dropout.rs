@@ -87,6 +87,9 @@ fn on_card(
 
     let (rows, width) = x.dims2()?;
     let first = steps.map_or(rows, |steps| steps.first().copied().unwrap_or(0));
+    if steps.is_some_and(|steps| steps.iter().sum::<usize>() != rows) {
+        candle_core::bail!("the steps {steps:?} are not those of {rows} rows");
+    }
     let count = steps.map_or(1, <[usize]>::len) as u32;
     let steps = match steps {
         Some(steps) => {
@@ -103,7 +106,7 @@ fn on_card(
     let kernel = Dropout {
         x: 0,
         y: 0,
-        steps: steps.as_ref().map_or(Ok(0), address)?,
+        steps: steps.as_ref().map_or(Ok(0), |steps| address(steps, DType::U32))?,
         count,
         width: width as u32,
         place: u64::try_from(start).map_err(Error::wrap)?,
@@ -119,8 +122,9 @@ fn on_card(
         let _ = &steps; // lives as long as its address
         let x = x.contiguous()?;
         let y = empty(x.shape(), DType::F32, &device)?;
+        let of = |tensor: &Tensor| address(tensor, DType::F32);
         // SAFETY: both are of this shape, `y` is new, and the steps have as many rows as they.
-        unsafe { launch(Dropout { x: address(&x)?, y: address(&y)?, ..kernel }, &device) }?;
+        unsafe { launch(Dropout { x: of(&x)?, y: of(&y)?, ..kernel }, &device) }?;
         candle_core::Result::Ok(y)
     };
     let output = Output::Tensor(masked(&x.detach())?);

@@ -67,9 +67,9 @@ fn on_card(
         let rest = gradient.narrow(0, batch, rows)?.contiguous()?;
         let sums = Tensor::zeros(&shape, DType::F32, rest.device())?;
         let kernel = EmbeddingBackward {
-            gradient: address(&rest)?,
-            words: address(&words)?,
-            sums: address(&sums)?,
+            gradient: address(&rest, DType::F32)?,
+            words: address(&words, DType::U32)?,
+            sums: address(&sums, DType::F32)?,
             rows: rows as u32,
             width: width as u32,
         };

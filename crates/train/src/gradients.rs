@@ -82,11 +82,11 @@ fn squares_on_card(
     use nic_kernels::{SquareSum, address, empty, launch};
 
     let sums = empty(tensors.len() * SquareSum::SUMS, DType::F64, card)?;
-    let (start, each) = (address(&sums)?, (SquareSum::SUMS * size_of::<f64>()) as u64);
+    let (start, each) = (address(&sums, DType::F64)?, (SquareSum::SUMS * size_of::<f64>()) as u64);
     for (tensor, sums) in tensors.iter().zip((start..).step_by(each as usize)) {
         let tensor = tensor.contiguous()?;
         let length = tensor.elem_count() as u64;
-        let kernel = SquareSum { values: address(&tensor)?, sums, length };
+        let kernel = SquareSum { values: address(&tensor, DType::F32)?, sums, length };
         // SAFETY: `sums` is new and has room for every tensor's.
         unsafe { launch(kernel, card) }?;
     }

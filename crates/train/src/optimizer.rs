@@ -9,7 +9,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 #[cfg(feature = "cuda")]
-use candle_core::cuda_backend::CudaDevice;
+use candle_core::{DType, cuda_backend::CudaDevice};
 #[cfg(feature = "cuda")]
 use nic_kernels::{address, launch};
 
@@ -242,10 +242,10 @@ impl Adam {
         card: &CudaDevice,
     ) -> CandleResult<()> {
         let kernel = nic_kernels::Adam {
-            weight: address(var)?,
-            mean: address(m)?,
-            square: address(v)?,
-            gradient: address(g)?,
+            weight: address(var, DType::F32)?,
+            mean: address(m, DType::F32)?,
+            square: address(v, DType::F32)?,
+            gradient: address(g, DType::F32)?,
             length: var.elem_count() as u64,
             scale: clip.scale,
             limit: clip.limit,
@@ -314,9 +314,9 @@ impl Sgd {
         card: &CudaDevice,
     ) -> CandleResult<()> {
         let kernel = nic_kernels::Sgd {
-            weight: address(var)?,
-            momentum: momentum.map_or(Ok(0), address)?,
-            gradient: address(g)?,
+            weight: address(var, DType::F32)?,
+            momentum: momentum.map_or(Ok(0), |momentum| address(momentum, DType::F32))?,
+            gradient: address(g, DType::F32)?,
             length: var.elem_count() as u64,
             scale: clip.scale,
             limit: clip.limit,

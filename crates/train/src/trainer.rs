@@ -411,7 +411,7 @@ impl Trainer {
         if value.is_finite() { Ok(value) } else { Err(self.diverged(what, value, step)) }
     }
 
-    /// Unless the features are to blame.
+    /// The features' fault where some are not numbers.
     fn diverged(&self, what: &'static str, value: f64, step: u64) -> Error {
         if let Err(error) = self.features.check_finite() {
             return error.into();

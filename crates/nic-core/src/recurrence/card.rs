@@ -2,10 +2,10 @@
 
 use candle_core::cuda_backend::CudaDevice;
 use candle_core::cuda_backend::cudarc::cublas::{CudaBlas, result::sgemm, sys::cublasOperation_t};
-use candle_core::{DType, Error, Result, Tensor};
+use candle_core::{DType, Error, Result, Tensor, bail};
 use nic_kernels::{LstmBackward, LstmForward, address, empty, launch};
 
-use super::Call;
+use super::{Call, rows_before};
 use crate::autograd::{Output, with_backward};
 use crate::cuda::sum_rows;
 
@@ -29,14 +29,15 @@ pub(super) fn sequence(
     let output = trace.h.narrow(0, skip, trace.h.dim(0)? - skip)?.force_contiguous()?;
     let args = [call.x, call.w_ih, call.w_hh, call.bias];
     let (device, steps) = (device.clone(), call.steps.to_vec());
-    let (x, w_ih, w_hh) = (call.x.detach(), call.w_ih.detach(), call.w_hh.detach());
+    let (x, w_ih) = (call.x.detach(), call.w_ih.detach());
+    let w_hh = call.w_hh.detach().contiguous()?;
     with_backward("recurrence", &args, Output::Tensor(output), move |gradient| {
         let dh = match skip {
             0 => gradient.contiguous()?.copy()?, // sums are made in it
             _ => gradient.pad_with_zeros(0, skip, 0)?,
         };
         let dgates = backward(&trace, &steps, &w_hh, dh, tanh, &device)?;
-        let dw_hh = match before(&steps) {
+        let dw_hh = match rows_before(&steps) {
             rows if rows.is_empty() => w_hh.zeros_like()?,
             rows => {
                 let rows = Tensor::from_vec(rows, dgates.dim(0)? - steps[0], dgates.device())?;
@@ -63,17 +64,6 @@ pub(super) fn step(
     Ok((h, c))
 }
 
-/// For each row after the first step's, the row of the same sequence a step before.
-fn before(steps: &[usize]) -> Vec<u32> {
-    let mut start = 0;
-    let rows = steps.windows(2).flat_map(|pair| {
-        let first = start;
-        start += pair[0];
-        first..first + pair[1]
-    });
-    rows.map(|row| row as u32).collect()
-}
-
 /// `steps` of a sequence; `state` is h and c `[steps[0], H]` before them.
 fn forward(
     call: &Call<'_>,
@@ -81,9 +71,13 @@ fn forward(
     device: &CudaDevice,
     state: Option<(&Tensor, &Tensor)>,
 ) -> Result<Trace> {
-    let (w_hh, bias) = (call.w_hh.detach(), call.bias.detach());
+    let w_hh = call.w_hh.detach().contiguous()?;
+    let bias = call.bias.detach().contiguous()?;
     let gates = call.x.detach().matmul(&call.w_ih.detach().t()?)?;
     let (rows, hidden) = (gates.dim(0)?, w_hh.dim(1)?);
+    if call.steps.iter().sum::<usize>() != rows || !call.steps.is_sorted_by(|a, b| a >= b) {
+        bail!("the steps {:?} are not those of {rows} packed rows", call.steps);
+    }
     let c = empty((rows, hidden), DType::F32, device)?;
     let h = empty((rows, hidden), DType::F32, device)?;
     let state = match state {
@@ -91,11 +85,16 @@ fn forward(
         None => None,
     };
     let mut before = match &state {
-        Some((h, c)) => Some((address(h)?, address(c)?)),
+        Some((h, c)) => Some((address(h, DType::F32)?, address(c, DType::F32)?)),
         None => None,
     };
-    let recurrent = Product { blas: &device.cublas_handle(), weight: address(&w_hh)?, hidden };
-    let mut at = Place { gates: address(&gates)?, c: address(&c)?, h: address(&h)? };
+    let recurrent =
+        Product { blas: &device.cublas_handle(), weight: address(&w_hh, DType::F32)?, hidden };
+    let mut at = Place {
+        gates: address(&gates, DType::F32)?,
+        c: address(&c, DType::F32)?,
+        h: address(&h, DType::F32)?,
+    };
     for &running in call.steps {
         if let Some((h, _)) = before {
             // SAFETY: of the shapes given, on this card; see below.
@@ -103,7 +102,7 @@ fn forward(
         }
         let kernel = LstmForward {
             gates: at.gates,
-            bias: address(&bias)?,
+            bias: address(&bias, DType::F32)?,
             c_before: before.map_or(0, |(_, c)| c),
             c: at.c,
             h: at.h,
@@ -132,8 +131,13 @@ fn backward(
     let (rows, hidden) = dh.dims2()?;
     let dgates = empty((rows, 4 * hidden), DType::F32, device)?;
     let dc = empty((steps[0], hidden), DType::F32, device)?;
-    let recurrent = Product { blas: &device.cublas_handle(), weight: address(w_hh)?, hidden };
-    let start = Place { gates: address(&trace.gates)?, c: address(&trace.c)?, h: address(&dh)? };
+    let recurrent =
+        Product { blas: &device.cublas_handle(), weight: address(w_hh, DType::F32)?, hidden };
+    let start = Place {
+        gates: address(&trace.gates, DType::F32)?,
+        c: address(&trace.c, DType::F32)?,
+        h: address(&dh, DType::F32)?,
+    };
     let places: Vec<Place> = steps
         .iter()
         .scan(start, |at, &running| {
@@ -141,7 +145,7 @@ fn backward(
             Some(std::mem::replace(at, next))
         })
         .collect();
-    let offset = address(&dgates)?.wrapping_sub(start.gates); // from a gate to its gradient
+    let offset = address(&dgates, DType::F32)?.wrapping_sub(start.gates); // from a gate to its gradient
     for (t, (&running, at)) in steps.iter().zip(&places).enumerate().rev() {
         let going = steps.get(t + 1).copied().unwrap_or(0);
         if let Some(next) = places.get(t + 1) {
@@ -153,7 +157,7 @@ fn backward(
             c: at.c,
             c_before: if t == 0 { 0 } else { places[t - 1].c },
             dh: at.h,
-            dc: address(&dc)?,
+            dc: address(&dc, DType::F32)?,
             dgates: at.gates.wrapping_add(offset),
             rows: running as u32,
             going: going as u32,
@@ -240,16 +244,5 @@ impl Product<'_> {
             )
         }
         .map_err(Error::wrap)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::before;
-
-    #[test]
-    fn rows_before() {
-        assert_eq!(before(&[3, 3, 2, 1]), [0, 1, 2, 3, 4, 6]);
-        assert!(before(&[3]).is_empty());
     }
 }

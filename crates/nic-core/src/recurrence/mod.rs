@@ -114,7 +114,8 @@ impl Recurrence {
             first,
         };
         #[cfg(feature = "cuda")]
-        if let (Some(device), Kind::Lstm { tanh }) = (crate::cuda::card(x), self.kind) {
+        if let (Some(device), Kind::Lstm { tanh }, None) = (crate::cuda::card(x), self.kind, first)
+        {
             return card::sequence(&call, tanh, device, skip);
         }
         if is_cpu_f32(x) { slices::sequence(&call, skip) } else { tensors::sequence(&call, skip) }
@@ -138,9 +139,33 @@ impl Recurrence {
             first,
         };
         #[cfg(feature = "cuda")]
-        if let (Some(device), Kind::Lstm { tanh }) = (crate::cuda::card(x), self.kind) {
+        if let (Some(device), Kind::Lstm { tanh }, None) = (crate::cuda::card(x), self.kind, first)
+        {
             return card::step(&call, tanh, device, state);
         }
         if is_cpu_f32(x) { slices::step(&call, state) } else { tensors::step(&call, state) }
+    }
+}
+
+/// For each row of a packed sequence after the first step's, the row of the same sequence a step before.
+#[cfg(any(test, feature = "cuda"))]
+fn rows_before(steps: &[usize]) -> Vec<u32> {
+    let mut start = 0;
+    let rows = steps.windows(2).flat_map(|pair| {
+        let first = start;
+        start += pair[0];
+        first..first + pair[1]
+    });
+    rows.map(|row| row as u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rows_before;
+
+    #[test]
+    fn rows_of_the_step_before() {
+        assert_eq!(rows_before(&[3, 3, 2, 1]), [0, 1, 2, 3, 4, 6]);
+        assert!(rows_before(&[3]).is_empty());
     }
 }
