@@ -9,6 +9,9 @@ use crate::index::same_encoder;
 use crate::shard::{Shard, expect};
 use crate::{Error, Index, Result};
 
+/// Bytes of a device that features leave free.
+const BESIDES: usize = 1 << 30;
+
 /// Features by image id, memory-mapped: a directory of shards or one file, ours or made elsewhere.
 ///
 /// Positions count the images of all shards, one shard after the other.
@@ -142,7 +145,8 @@ impl Features {
     /// them.
     ///
     /// # Errors
-    /// [`nic_core::Error::DeviceMemory`] where it has no room for them; they stay in their files.
+    /// [`nic_core::Error::DeviceMemory`] where it has no room for them and 1 GiB besides, which is for the decoder's
+    /// training; they stay in their files.
     pub fn place(&mut self, device: &Device) -> Result<()> {
         if self.len().saturating_mul(self.dim) > u32::MAX as usize {
             return Ok(());
@@ -151,6 +155,7 @@ impl Features {
         let dtype = if all_f16 { DType::F16 } else { DType::F32 };
         let place = || {
             let all = Tensor::zeros((self.len(), self.dim), dtype, device)?;
+            drop(Tensor::zeros(BESIDES, DType::U8, device)?);
             for (shard, &start) in self.shards.iter().zip(&self.starts) {
                 if !shard.ids.is_empty() {
                     all.slice_set(&shard.rows(device)?.to_dtype(dtype)?, 0, start)?;
