@@ -85,6 +85,10 @@ lint:
     cargo clippy --release --workspace --all-targets -- --deny warnings
     RUSTDOCFLAGS='--deny warnings' cargo doc --release --workspace --no-deps
 
+# Lints of the code for CUDA, which no card is needed for: `eval "$(just cuda-toolkit DIR)"` first
+lint-cuda:
+    cargo clippy --release --workspace --all-targets --features cudnn -- --deny warnings
+
 # The program in examples/ that loads the demo's checkpoint through nic-core alone
 example photo checkpoint="runs/demo/best":
     cargo run --release --manifest-path examples/caption-a-photo/Cargo.toml --target-dir target -- '{{checkpoint}}' '{{photo}}'
