@@ -52,7 +52,7 @@ test-object-store:
 cuda-toolkit dir *args:
     @tools/cuda-toolkit.sh "$@"
 
-# The programs with CUDA, to be copied to a machine with a card: in target/cuda, less than 64 MiB together
+# The programs with CUDA, to be copied to a machine with a card: in target/cuda, `gpu-check` beside the three
 build-cuda:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -68,6 +68,7 @@ build-cuda:
       fi
     done
     cp benches/peers/gpu.py benches/peers/train.py target/cuda
+    git describe --always --dirty > target/cuda/commit
     cd target/cuda
     du --bytes extract train caption gpu-check
     bytes=$(cat extract train caption | wc -c)

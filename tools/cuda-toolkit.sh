@@ -15,6 +15,8 @@
 # CUDA_COMPUTE_CAP, the card that is compiled for: 90, the default, is Hopper and runs on nothing else; 89 is Ada,
 # 86 and 80 Ampere, 120 and 100 Blackwell.
 set -euo pipefail
+# `eval "$(...)"` does not see this script's status: what it is given then must fail by itself.
+trap '[ $? -eq 0 ] || echo false' EXIT
 
 # All of one release. candle embeds its kernels as PTX, which the driver compiles when they are first used, and a driver
 # refuses PTX of a newer toolkit than it knows: 13.0 asks for driver 580.

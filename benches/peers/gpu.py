@@ -4,11 +4,11 @@
 usage: gpu.py GPU_CHECK [--device cuda:N] [--out FILE]      (GPU_CHECK: the program that `just build-cuda` leaves)
 
 Prints one table, writes one JSON file, takes less than 8 minutes. Exits with 1 where a number is out of its bounds or a
-part fails, with 3 where there is no device. Needs torch and torchvision with CUDA, numpy and safetensors; train.py beside it.
+part fails, with 3 where no card can be opened. Needs torch and torchvision with CUDA, numpy and safetensors; train.py beside it.
 
 Each part is a process of its own, ours and PyTorch's turn by turn on the same card. PyTorch computes in channels_last
 with cudnn.benchmark on and, in f32, TF32 off. `--device cpu --quick` goes through every part on small sizes without any
-bound on speed, to see that the check itself works.
+bound on speed and with wider ones on what 16 bits may lose, to see that the check itself works.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import train
 BUDGET = 480.0
 TYPES = ["f32", "f16", "bf16"]
 STEPS, VOCAB = 200, 9_996
+SIXTEEN_BITS = 1e-2  # what they may take from fc7, relative to it
 
 
 def torch_for(device):
@@ -135,6 +136,7 @@ class Check:
         path = ":".join([*filter(None, [os.environ.get("LD_LIBRARY_PATH")]), *libraries()])
         self.environment = {**os.environ, "LD_LIBRARY_PATH": path} if path else dict(os.environ)
         self.result, self.rows, self.failures = {}, [], []
+        self.network = 0.0  # VGG16's images a second at best
 
     def run(self, name, command):
         """The JSON object on the last line of a part's output; none where it failed."""
@@ -149,14 +151,14 @@ class Check:
         except subprocess.TimeoutExpired:
             self.failures.append(f"{name}: not done after {BUDGET:.0f} s in all")
             return None
-        if done.returncode == 3:
+        if done.returncode == 3 and name == "device":
             print(done.stderr.strip().splitlines()[-1], file=sys.stderr)
             sys.exit(3)
         if done.returncode != 0:
             last = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
             self.failures.append(f"{name}: {last}")
             return None
-        self.result[name] = json.loads(done.stdout.strip().splitlines()[-1])
+        self.result[name] = json.loads((done.stdout.strip() or "null").splitlines()[-1])
         return self.result[name]
 
     def ours(self, part, *more):
@@ -182,7 +184,7 @@ class Check:
 
     def difference(self, what, difference, most):
         relative, cosine, least = difference["relative_l2"], difference["cosine"], 0.9999
-        if self.quick and most > 1e-3:  # the rounding of few channels is averaged less
+        if self.quick and most == SIXTEEN_BITS:  # the rounding of few channels is averaged less
             most, least = 3 * most, 0.999
         self.row(f"{what}, relative L2 to the CPU", relative, bound=f"<= {most:g}", within=relative <= most)
         self.row(f"{what}, cosine", f"{cosine:.6f}", bound=f">= {least}", within=cosine >= least)
@@ -190,7 +192,7 @@ class Check:
     def fc7(self):
         for name, difference in (self.ours("fc7") or {}).items():
             if name in TYPES:
-                self.difference(f"fc7 {name}", difference, 1e-4 if name == "f32" else 1e-2)
+                self.difference(f"fc7 {name}", difference, 1e-4 if name == "f32" else SIXTEEN_BITS)
 
     def step(self):
         if step := self.ours("step"):
@@ -212,16 +214,16 @@ class Check:
                 peer = peers.get(name, {}).get(batch)
                 least = peer if (name, batch) == ("bf16", "256") else None
                 self.speed(f"VGG16 {name}, batch {batch}, images/s", rate, peer, least, ">= PyTorch")
-        return max(ours.get("bf16", {"": 0}).values())
+        self.network = max(ours.get("bf16", {"": 0}).values())
 
-    def extract(self, network):
+    def extract(self):
         if run := self.ours("extract"):
             stages = {stage: run[stage]["images_per_second"] for stage in ("read", "decode", "encode", "write")}
-            least = 0.9 * min(network, stages["decode"])
+            least = 0.9 * min(self.network, stages["decode"])
             self.speed("extract, images/s", run["images_per_second"], None, least, f">= {least:,.1f}, 0.9 of VGG16 or decoding")
             for stage, rate in stages.items():
                 self.row(f"  {stage} alone, images/s", rate)
-            self.difference("  fc7 as written", run["fc7"], 1e-2)
+            self.difference("  fc7 as written", run["fc7"], SIXTEEN_BITS)
             self.row("  images that failed", str(run["failed"]), bound="0", within=run["failed"] == 0)
 
     def training(self):
@@ -236,11 +238,11 @@ class Check:
     def everything(self):
         card = self.ours("device") or {}
         self.peer("versions")
-        self.fc7()
-        self.step()
-        self.beam()
-        self.extract(self.vgg())
-        self.training()
+        for part in self.fc7, self.step, self.beam, self.vgg, self.extract, self.training:
+            try:
+                part()
+            except Exception as error:  # a number that is none, say: the others are still wanted
+                self.failures.append(f"{part.__name__}: {error!r}")
         peak = max((part.get("memory") or 0 for part in self.result.values()), default=0)
         self.row("peak device memory, GiB", peak / 2**30)
         seconds = time.monotonic() - self.start
@@ -256,11 +258,18 @@ def command(*words):
         return None
 
 
+def commit():
+    """What the programs were built from: `just build-cuda` leaves it beside its copy of this script."""
+    here = Path(__file__).parent
+    file = here / "commit"
+    return file.read_text().strip() if file.exists() else command("git", "-C", str(here), "describe", "--always", "--dirty")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="gpu-check")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to see that this check works, cpu")
-    parser.add_argument("--quick", action="store_true", help="small sizes, no bounds on speed: for cpu")
+    parser.add_argument("--quick", action="store_true", help="small sizes, no bounds on speed, wider ones on accuracy: for cpu")
     parser.add_argument("--out", default="gpu-check.json")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -271,14 +280,13 @@ def main():
     card = check.everything()
     result = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": command("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"),
+        "commit": commit(),
         "driver": command("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"),
         "cores": len(os.sched_getaffinity(0)),
         "parts": check.result,
         "table": check.rows,
         "failures": check.failures,
     }
-    Path(arguments.out).write_text(json.dumps(result, indent=1) + "\n")
     peers = check.result.get("pytorch versions") or {}
     print(", ".join(f"{key} {value}" for key, value in {**card, "driver": result["driver"], "torch": peers.get("torch")}.items() if value))
     rows = [["", "nic", "PyTorch", "ratio", "bound", ""], *check.rows]
@@ -288,6 +296,7 @@ def main():
         print("  ".join(cells).rstrip())
     for failure in check.failures:
         print(f"FAIL {failure}")
+    Path(arguments.out).write_text(json.dumps(result, indent=1) + "\n")
     print(f"written to {arguments.out}")
     sys.exit(1 if check.failures else 0)
 

@@ -94,7 +94,8 @@ struct SampleArgs {
 
 impl Model {
     pub(crate) fn load(&self) -> Result<Captioner> {
-        let (device, _) = self.device.open()?;
+        let (device, taken) = self.device.open()?;
+        eprintln!("captioning on {taken}");
         Ok(Captioner::ensemble_on(&self.checkpoint, &device)?)
     }
 

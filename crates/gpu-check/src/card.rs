@@ -39,7 +39,7 @@ pub(crate) fn describe(_: &Device, name: String) -> Result<Value> {
     Ok(json!({ "device": name }))
 }
 
-/// The most bytes that tensors took from the card at a time; none on the CPU.
+/// The most bytes that the pool of tensors held of the card at a time; none on the CPU.
 #[cfg(feature = "cuda")]
 pub(crate) fn peak_memory(device: &Device) -> Result<Option<u64>> {
     use candle_core::Error;

@@ -59,11 +59,11 @@ pub(crate) fn compare(sizes: &Sizes, device: &Device) -> Result<Value> {
         let optimizer = format!("{:?}", variant.train.optimizer);
         let (loss, found) = step(&variant, sizes, device)?;
         let (expected_loss, expected) = step(&variant, sizes, &Device::Cpu)?;
-        worst(&mut losses, relative(loss, expected_loss), &optimizer)?;
+        keep_worst(&mut losses, relative(loss, expected_loss), &optimizer)?;
         compare_tensors(&mut gradients, &found, &expected, &optimizer)?;
         let (norm, found) = update(&variant, &expected, device)?;
         let (expected_norm, expected) = update(&variant, &expected, &Device::Cpu)?;
-        worst(&mut norms, relative(norm, expected_norm), &optimizer)?;
+        keep_worst(&mut norms, relative(norm, expected_norm), &optimizer)?;
         compare_tensors(&mut weights, &found, &expected, &optimizer)?;
     }
     Ok(json!({
@@ -81,7 +81,7 @@ fn relative(found: f64, expected: f64) -> f64 {
 }
 
 /// Keeps the larger difference and its name.
-fn worst(so_far: &mut (f64, String), difference: f64, name: &str) -> Result<()> {
+fn keep_worst(so_far: &mut (f64, String), difference: f64, name: &str) -> Result<()> {
     if !difference.is_finite() {
         return Err(Error::Other(format!("{name} is {difference} off")));
     }
@@ -106,7 +106,7 @@ fn compare_tensors(
             return Err(Error::Other(format!("{name} is missing on the device")));
         };
         let difference = norm(&(found - expected)?)? / norm(expected)?;
-        worst(so_far, difference, &format!("{name}, {variant}"))?;
+        keep_worst(so_far, difference, &format!("{name}, {variant}"))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-// The kernels of training. Written in what C and CUDA have in common, so that tests can run them on a CPU as well
+// The kernels of the decoder and its training. Written in what C and CUDA have in common, so that tests can run them on a CPU as well
 // (tests/host.c). Each takes one struct, which lib.rs has too, field by field, and describes.
 //
 // All sums are made in a fixed order: the same bits in every run.
