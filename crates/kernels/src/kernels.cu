@@ -123,7 +123,8 @@ __global__ void cross_entropy(struct CrossEntropy p) {
     }
 }
 
-// Columns that a thread adds up at a time.
+// Threads that run in step, and columns that a thread adds up at a time.
+#define WARP 32
 #define COLUMNS 4
 
 struct EmbeddingBackward {
@@ -136,6 +137,7 @@ struct EmbeddingBackward {
 // A block a row: the first row of a word adds up all rows of the word, in their order.
 __global__ void embedding_backward(struct EmbeddingBackward p) {
     __shared__ int before;
+    __shared__ unsigned found[THREADS / WARP];
     unsigned first = blockIdx.x, word = p.words[first];
     if (threadIdx.x == 0) before = 0;
     __syncthreads();
@@ -144,18 +146,28 @@ __global__ void embedding_backward(struct EmbeddingBackward p) {
     }
     __syncthreads();
     if (before) return;
-    for (unsigned start = threadIdx.x; start < p.width; start += COLUMNS * THREADS) {
+    for (unsigned start = 0; start < p.width; start += COLUMNS * THREADS) {
         float sums[COLUMNS] = {0.0f, 0.0f, 0.0f, 0.0f};
-        for (unsigned row = first; row < p.rows; row++) {
-            if (p.words[row] != word) continue;
-            const float *gradient = p.gradient + (size_t)row * p.width;
-            for (unsigned k = 0; k < COLUMNS; k++) {
-                unsigned column = start + k * THREADS;
-                if (column < p.width) sums[k] += gradient[column];
+        // the rows by blocks: each thread looks at one, and all add up those that any has found
+        for (unsigned base = first; base < p.rows; base += THREADS) {
+            unsigned row = base + threadIdx.x;
+            unsigned mine = __ballot_sync(0xffffffff, row < p.rows && p.words[row] == word);
+            if (threadIdx.x % WARP == 0) found[threadIdx.x / WARP] = mine;
+            __syncthreads();
+            for (unsigned warp = 0; warp < THREADS / WARP; warp++) {
+                for (unsigned left = found[warp]; left; left &= left - 1) {
+                    unsigned row = base + warp * WARP + __ffs(left) - 1;
+                    const float *gradient = p.gradient + (size_t)row * p.width;
+                    for (unsigned k = 0; k < COLUMNS; k++) {
+                        unsigned column = start + k * THREADS + threadIdx.x;
+                        if (column < p.width) sums[k] += gradient[column];
+                    }
+                }
             }
+            __syncthreads();
         }
         for (unsigned k = 0; k < COLUMNS; k++) {
-            unsigned column = start + k * THREADS;
+            unsigned column = start + k * THREADS + threadIdx.x;
             if (column < p.width) p.sums[(size_t)word * p.width + column] = sums[k];
         }
     }

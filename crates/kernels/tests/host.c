@@ -16,6 +16,18 @@ static _Thread_local struct Dim threadIdx, blockIdx;
 static struct Dim gridDim;
 static pthread_barrier_t barrier;
 
+static int flags[256];
+static unsigned ballot(int flag) {
+    flags[threadIdx.x] = flag;
+    __syncthreads();
+    unsigned bits = 0;
+    for (unsigned k = 0; k < 32; k++) bits |= (unsigned)!!flags[threadIdx.x / 32 * 32 + k] << k;
+    __syncthreads();
+    return bits;
+}
+#define __ballot_sync(threads, flag) ballot(flag)
+#define __ffs __builtin_ffs
+
 #include "../src/kernels.cu"
 
 struct Thread {
