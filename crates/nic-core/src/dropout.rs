@@ -1,5 +1,7 @@
 //! Inverted dropout with masks that one seed fixes.
 
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaDevice;
 use candle_core::{Device, Tensor};
 use rand::RngCore;
 use rand_chacha::ChaCha8Rng;
@@ -41,8 +43,8 @@ pub(crate) fn dropout(
         return Ok(x.clone());
     }
     #[cfg(feature = "cuda")]
-    if let Some(device) = crate::cuda::card(x) {
-        return Ok(on_card(x, rate, steps, rng, device)?);
+    if let Some(card) = crate::cuda::card(x) {
+        return Ok(on_card(x, rate, steps, rng, card)?);
     }
     let mask = match steps {
         None => mask(x.elem_count(), rate, rng),
@@ -80,7 +82,7 @@ fn on_card(
     rate: f32,
     steps: Option<&[usize]>,
     rng: &mut ChaCha8Rng,
-    device: &candle_core::cuda_backend::CudaDevice,
+    card: &CudaDevice,
 ) -> candle_core::Result<Tensor> {
     use candle_core::{DType, Error};
     use nic_kernels::{Dropout, address, empty, launch};
@@ -117,14 +119,14 @@ fn on_card(
         rows: first as u32,
     };
     rng.set_word_pos(start + (first * width) as u128);
-    let device = device.clone();
+    let card = card.clone();
     let masked = move |x: &Tensor| {
         let _ = &steps; // lives as long as its address
         let x = x.contiguous()?;
-        let y = empty(x.shape(), DType::F32, &device)?;
+        let y = empty(x.shape(), DType::F32, &card)?;
         let of = |tensor: &Tensor| address(tensor, DType::F32);
         // SAFETY: both are of this shape, `y` is new, and the steps have as many rows as they.
-        unsafe { launch(Dropout { x: of(&x)?, y: of(&y)?, ..kernel }, &device) }?;
+        unsafe { launch(Dropout { x: of(&x)?, y: of(&y)?, ..kernel }, &card) }?;
         candle_core::Result::Ok(y)
     };
     let output = Output::Tensor(masked(&x.detach())?);

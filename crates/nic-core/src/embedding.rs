@@ -1,5 +1,7 @@
 //! `nn.Embedding`, below the image's embedding.
 
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::CudaDevice;
 use candle_core::{DType, Device, Result, Tensor};
 use rayon::prelude::*;
 
@@ -9,8 +11,8 @@ use crate::autograd::{Output, is_cpu_f32, with_backward, with_slices};
 /// `torch.cat([image, F.embedding(words, embedding)])`.
 pub(crate) fn embed(image: &Tensor, embedding: &Tensor, words: &Tensor) -> Result<Tensor> {
     #[cfg(feature = "cuda")]
-    if let Some(device) = crate::cuda::card(embedding) {
-        return on_card(image, embedding, words, device);
+    if let Some(card) = crate::cuda::card(embedding) {
+        return on_card(image, embedding, words, card);
     }
     if !is_cpu_f32(embedding) {
         return Tensor::cat(&[image, &embedding.index_select(words, 0)?], 0);
@@ -55,12 +57,12 @@ fn on_card(
     image: &Tensor,
     embedding: &Tensor,
     words: &Tensor,
-    device: &candle_core::cuda_backend::CudaDevice,
+    card: &CudaDevice,
 ) -> Result<Tensor> {
     use nic_kernels::{EmbeddingBackward, address, launch};
 
     let (batch, shape) = (image.dim(0)?, embedding.shape().clone());
-    let (words, device) = (words.to_dtype(DType::U32)?, device.clone());
+    let (words, card) = (words.to_dtype(DType::U32)?, card.clone());
     let x = Tensor::cat(&[image.detach(), embedding.detach().index_select(&words, 0)?], 0)?;
     with_backward("embed", &[image, embedding], Output::Tensor(x), move |gradient| {
         let (rows, width) = (words.dim(0)?, shape.dims2()?.1);
@@ -74,7 +76,7 @@ fn on_card(
             width: width as u32,
         };
         // SAFETY: the tensors are of these shapes, `sums` is new; the words were looked up, so the embedding has them.
-        unsafe { launch(kernel, &device) }?;
+        unsafe { launch(kernel, &card) }?;
         Ok(vec![Some(gradient.narrow(0, 0, batch)?), Some(sums)])
     })
 }

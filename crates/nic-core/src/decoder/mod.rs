@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 use rand_chacha::ChaCha8Rng;
 
-use crate::cross_entropy::cross_entropy;
+use crate::cross_entropy::CrossEntropy;
 use crate::dropout::{Dropout, dropout};
 use crate::embedding::embed;
 use crate::linear::linear;
@@ -174,7 +174,8 @@ impl Decoder {
         }
         let hidden = self.hidden(features, captions, training)?;
         let Layer { weight, bias } = &self.output;
-        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, smoothing, None)?)
+        let targets = &captions.targets;
+        Ok(CrossEntropy { weight, bias, targets, smoothing, shares: None }.loss(&hidden)?)
     }
 
     /// The sum of all words' negative log likelihoods, each times its share `[N]` (in the order of
@@ -195,7 +196,8 @@ impl Decoder {
         }
         let hidden = self.hidden(features, captions, None)?;
         let Layer { weight, bias } = &self.output;
-        Ok(cross_entropy(&hidden, weight, bias, &captions.targets, 0.0, Some(shares))?)
+        let (targets, shares) = (&captions.targets, Some(shares));
+        Ok(CrossEntropy { weight, bias, targets, smoothing: 0.0, shares }.loss(&hidden)?)
     }
 
     /// The highest recurrence's output for every word: `[N, H]`.
