@@ -68,7 +68,7 @@ build-cuda:
       fi
     done
     cp benches/peers/gpu.py benches/peers/train.py target/cuda
-    git describe --always --dirty > target/cuda/commit
+    git describe --always --dirty > target/cuda/commit || rm target/cuda/commit
     cd target/cuda
     du --bytes extract train caption gpu-check
     bytes=$(cat extract train caption | wc -c)

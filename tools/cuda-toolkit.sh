@@ -3,8 +3,9 @@
 #
 #   eval "$(tools/cuda-toolkit.sh DIR)"         (just cuda-toolkit DIR)
 #
-# DIR is made where it is missing: 1.7 GB in half a minute. Progress goes to stderr; stdout has the `export` lines alone,
-# so that the line above sets up the shell that calls it. Run again, it changes nothing and prints the same lines.
+# DIR is made where it is missing: 1.7 GB in half a minute. Progress goes to stderr; stdout has the `export` lines alone
+# (or, where it fails, `false`), so that the line above sets up the shell that calls it. Run again, it changes nothing
+# and prints the same lines.
 #
 # candle's kernels for quantised models and mixtures of experts are nine tenths of the time that nvcc takes, and nothing
 # here uses them: NVCC names a wrapper that compiles them to nothing. A program that does use them fails to link; for

@@ -4,7 +4,8 @@
 usage: gpu.py GPU_CHECK [--device cuda:N] [--out FILE]      (GPU_CHECK: the program that `just build-cuda` leaves)
 
 Prints one table, writes one JSON file, takes less than 8 minutes. Exits with 1 where a number is out of its bounds or a
-part fails, with 3 where no card can be opened. Needs torch and torchvision with CUDA, numpy and safetensors; train.py beside it.
+part fails, with 3 where no card can be opened. Needs torch and torchvision with CUDA, numpy and safetensors, and
+train.py beside it.
 
 Each part is a process of its own, ours and PyTorch's turn by turn on the same card. PyTorch computes in channels_last
 with cudnn.benchmark on and, in f32, TF32 off. `--device cpu --quick` goes through every part on small sizes without any
@@ -136,7 +137,7 @@ class Check:
         path = ":".join([*filter(None, [os.environ.get("LD_LIBRARY_PATH")]), *libraries()])
         self.environment = {**os.environ, "LD_LIBRARY_PATH": path} if path else dict(os.environ)
         self.result, self.rows, self.failures = {}, [], []
-        self.network = 0.0  # VGG16's images a second at best
+        self.network = None  # VGG16's images a second at best
 
     def run(self, name, command):
         """The JSON object on the last line of a part's output; none where it failed."""
@@ -158,8 +159,15 @@ class Check:
             last = (done.stderr.strip() or f"exit {done.returncode}").splitlines()[-1]
             self.failures.append(f"{name}: {last}")
             return None
-        self.result[name] = json.loads((done.stdout.strip() or "null").splitlines()[-1])
-        return self.result[name]
+        try:
+            said = json.loads(done.stdout.strip().splitlines()[-1])
+        except (IndexError, ValueError):
+            said = None
+        if not isinstance(said, dict):
+            self.failures.append(f"{name}: its last line is no JSON object")
+            return None
+        self.result[name] = said
+        return said
 
     def ours(self, part, *more):
         options = ["--device", self.device, *(["--quick"] if self.quick else [])]
@@ -214,13 +222,14 @@ class Check:
                 peer = peers.get(name, {}).get(batch)
                 least = peer if (name, batch) == ("bf16", "256") else None
                 self.speed(f"VGG16 {name}, batch {batch}, images/s", rate, peer, least, ">= PyTorch")
-        self.network = max(ours.get("bf16", {"": 0}).values())
+        self.network = max(ours["bf16"].values()) if ours else None
 
     def extract(self):
         if run := self.ours("extract"):
             stages = {stage: run[stage]["images_per_second"] for stage in ("read", "decode", "encode", "write")}
-            least = 0.9 * min(self.network, stages["decode"])
-            self.speed("extract, images/s", run["images_per_second"], None, least, f">= {least:,.1f}, 0.9 of VGG16 or decoding")
+            least = 0.9 * min(self.network, stages["decode"]) if self.network else None
+            bound = f">= {least:,.1f}, 0.9 of VGG16 or decoding" if least else ""
+            self.speed("extract, images/s", run["images_per_second"], None, least, bound)
             for stage, rate in stages.items():
                 self.row(f"  {stage} alone, images/s", rate)
             self.difference("  fc7 as written", run["fc7"], SIXTEEN_BITS)
@@ -241,7 +250,7 @@ class Check:
         for part in self.fc7, self.step, self.beam, self.vgg, self.extract, self.training:
             try:
                 part()
-            except Exception as error:  # a number that is none, say: the others are still wanted
+            except Exception as error:  # a number that is none, say: the other parts are still wanted
                 self.failures.append(f"{part.__name__}: {error!r}")
         peak = max((part.get("memory") or 0 for part in self.result.values()), default=0)
         self.row("peak device memory, GiB", peak / 2**30)
@@ -269,7 +278,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", help="gpu-check")
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N or, to see that this check works, cpu")
-    parser.add_argument("--quick", action="store_true", help="small sizes, no bounds on speed, wider ones on accuracy: for cpu")
+    parser.add_argument("--quick", action="store_true", help="small sizes, no bounds on speed, wider ones on accuracy")
     parser.add_argument("--out", default="gpu-check.json")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ use nic_core::DeviceChoice;
 use crate::error::Result;
 use crate::sizes::Sizes;
 
-/// Measures nic on a CUDA device. Exits with 3 where there is none.
+/// Measures nic on a CUDA device. Exits with 3 where none can be opened.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {

@@ -38,7 +38,7 @@ pub(crate) fn run(sizes: &Sizes, device: DeviceChoice) -> Result<Value> {
         "name = \"photos\"\nformat = \"coco\"\ncaptions = [\"captions_train.json\"]\nimages = [\"images\"]\n",
     )?;
 
-    // a few images first: what is only done once, as compiling the kernels, is not what a stage costs
+    // a few images first, so that the driver has compiled the kernels and the files are in memory
     extract(dir.path(), "start", &["--limit", &sizes.large_batch.to_string()], device)?;
     let report = extract(dir.path(), "out", &[], device)?;
     let running = report.running.as_secs_f64();

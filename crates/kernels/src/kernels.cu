@@ -1,5 +1,5 @@
-// The kernels of the decoder and its training. Written in what C and CUDA have in common, so that tests can run them on a CPU as well
-// (tests/host.c). Each takes one struct, which lib.rs has too, field by field, and describes.
+// The kernels of the decoder and its training. Written in what C and CUDA have in common, so that tests can run them on
+// a CPU as well (tests/host.c). Each takes one struct, which lib.rs has too, field by field, and describes.
 //
 // All sums are made in a fixed order: the same bits in every run.
 
@@ -123,7 +123,7 @@ __global__ void cross_entropy(struct CrossEntropy p) {
     }
 }
 
-// Threads that run in step, and columns that a thread adds up at a time.
+// Threads of a warp, and columns that a thread adds up at a time.
 #define WARP 32
 #define COLUMNS 4
 

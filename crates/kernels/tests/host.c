@@ -30,6 +30,8 @@ static unsigned ballot(int flag) {
 
 #include "../src/kernels.cu"
 
+_Static_assert(THREADS == sizeof flags / sizeof *flags, "a flag for each thread");
+
 struct Thread {
     void (*kernel)(const void *);
     const void *arguments;
