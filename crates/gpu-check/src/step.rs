@@ -53,6 +53,7 @@ fn variants(dim: usize) -> [Variant; 2] {
 /// How far the loss, each gradient (dropout's masks being the same) and, from the CPU's gradients, their norm and the
 /// weights after two steps are from the CPU's: the worst of the variants.
 pub(crate) fn compare(sizes: &Sizes, device: &Device) -> Result<Value> {
+    let mut loss_of_each = Vec::new();
     let (mut losses, mut norms) = ((0.0, String::new()), (0.0, String::new()));
     let (mut gradients, mut weights) = (losses.clone(), norms.clone());
     for variant in variants(sizes.dim) {
@@ -60,6 +61,7 @@ pub(crate) fn compare(sizes: &Sizes, device: &Device) -> Result<Value> {
         let (loss, found) = step(&variant, sizes, device)?;
         let (expected_loss, expected) = step(&variant, sizes, &Device::Cpu)?;
         keep_worst(&mut losses, relative(loss, expected_loss), &optimizer)?;
+        loss_of_each.push(loss);
         compare_tensors(&mut gradients, &found, &expected, &optimizer)?;
         let (norm, found) = update(&variant, &expected, device)?;
         let (expected_norm, expected) = update(&variant, &expected, &Device::Cpu)?;
@@ -67,6 +69,7 @@ pub(crate) fn compare(sizes: &Sizes, device: &Device) -> Result<Value> {
         compare_tensors(&mut weights, &found, &expected, &optimizer)?;
     }
     Ok(json!({
+        "losses": loss_of_each,
         "relative_loss": losses.0,
         "relative_gradient": gradients.0,
         "worst_gradient": gradients.1,

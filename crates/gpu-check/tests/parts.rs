@@ -44,6 +44,7 @@ fn the_cpu_is_as_the_cpu() {
     for what in ["loss", "gradient", "norm", "update"] {
         assert_eq!(step[format!("relative_{what}")], 0.0, "{what}");
     }
+    assert!(step["losses"].as_array().unwrap().iter().all(|loss| loss.as_f64().unwrap() > 1.0));
     let beam = measure(&["beam"]);
     assert_eq!(beam["relative_log_prob"], 0.0);
     assert!(beam["captions_per_second"].as_f64().unwrap() > 0.0);

@@ -248,22 +248,27 @@ __global__ void square_sum(struct SquareSum p) {
     if (threadIdx.x == 0) p.sums[blockIdx.x] = shared[0];
 }
 
-struct Adam {
-    float *weight, *mean, *square;
-    const float *gradient;
+struct Gradient {
+    const float *values;
     unsigned long long length;
-    float scale, limit, decay, keep, one_beta1, beta2, one_beta2, root, eps, step_size;
+    float scale, limit;
 };
 
-static __device__ float clipped(float gradient, float scale, float limit) {
-    return fminf(fmaxf(gradient * scale, -limit), limit);
+static __device__ float clipped(struct Gradient gradient, size_t at) {
+    return fminf(fmaxf(gradient.values[at] * gradient.scale, -gradient.limit), gradient.limit);
 }
+
+struct Adam {
+    struct Gradient gradient;
+    float *weight, *mean, *square;
+    float decay, keep, one_beta1, beta2, one_beta2, root, eps, step_size;
+};
 
 __global__ void adam(struct Adam p) {
     size_t at = here();
-    if (at >= p.length) return;
+    if (at >= p.gradient.length) return;
     float w = p.weight[at];
-    float g = clipped(p.gradient[at], p.scale, p.limit) + p.decay * w;
+    float g = clipped(p.gradient, at) + p.decay * w;
     float m = p.mean[at] + (g - p.mean[at]) * p.one_beta1;
     float v = p.square[at] * p.beta2 + p.one_beta2 * g * g;
     p.mean[at] = m;
@@ -272,16 +277,15 @@ __global__ void adam(struct Adam p) {
 }
 
 struct Sgd {
+    struct Gradient gradient;
     float *weight, *momentum;
-    const float *gradient;
-    unsigned long long length;
-    float scale, limit, decay, keep, rate;
+    float decay, keep, rate;
 };
 
 __global__ void sgd(struct Sgd p) {
     size_t at = here();
-    if (at >= p.length) return;
-    float step = clipped(p.gradient[at], p.scale, p.limit) + p.decay * p.weight[at];
+    if (at >= p.gradient.length) return;
+    float step = clipped(p.gradient, at) + p.decay * p.weight[at];
     if (p.momentum) {
         step += p.momentum[at] * p.keep;
         p.momentum[at] = step;

@@ -158,24 +158,32 @@ impl SquareSum {
     pub const SUMS: usize = 64;
 }
 
+/// What an optimiser makes of a weight's gradient before it uses it: times `scale`, then into [-limit, limit].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Gradient {
+    /// `[length]`.
+    pub values: u64,
+    /// How many values.
+    pub length: u64,
+    /// For `torch.nn.utils.clip_grad_norm_`.
+    pub scale: f32,
+    /// For `torch.nn.utils.clip_grad_value_`.
+    pub limit: f32,
+}
+
 /// A step of `torch.optim.Adam` or `AdamW`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
-    /// `[length]`, changed.
+    /// The weight's.
+    pub gradient: Gradient,
+    /// Of the gradient's length, changed.
     pub weight: u64,
-    /// `exp_avg [length]`, changed.
+    /// `exp_avg`, of the same length, changed.
     pub mean: u64,
-    /// `exp_avg_sq [length]`, changed.
+    /// `exp_avg_sq`, of the same length, changed.
     pub square: u64,
-    /// `[length]`.
-    pub gradient: u64,
-    /// How many values.
-    pub length: u64,
-    /// Times the gradient...
-    pub scale: f32,
-    /// ...which is then cut to [-limit, limit].
-    pub limit: f32,
     /// Times the weight, added to the gradient: Adam's decay.
     pub decay: f32,
     /// What is left of the weight: AdamW's decay.
@@ -198,18 +206,12 @@ pub struct Adam {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
-    /// `[length]`, changed.
+    /// The weight's.
+    pub gradient: Gradient,
+    /// Of the gradient's length, changed.
     pub weight: u64,
-    /// `momentum_buffer [length]`, changed; 0 without momentum.
+    /// `momentum_buffer`, of the same length, changed; 0 without momentum.
     pub momentum: u64,
-    /// `[length]`.
-    pub gradient: u64,
-    /// How many values.
-    pub length: u64,
-    /// Times the gradient...
-    pub scale: f32,
-    /// ...which is then cut to [-limit, limit].
-    pub limit: f32,
     /// Times the weight, added to the gradient.
     pub decay: f32,
     /// The momentum: what is left of its buffer.
@@ -276,7 +278,7 @@ impl Kernel for Adam {
     const NAME: &str = "adam";
 
     fn blocks(&self) -> u64 {
-        blocks(self.length)
+        blocks(self.gradient.length)
     }
 }
 
@@ -284,6 +286,6 @@ impl Kernel for Sgd {
     const NAME: &str = "sgd";
 
     fn blocks(&self) -> u64 {
-        blocks(self.length)
+        blocks(self.gradient.length)
     }
 }

@@ -12,8 +12,8 @@ use candle_core::{D, Device, Tensor, Var};
 use candle_nn::ops::sigmoid;
 use libloading::Library;
 use nic_kernels::{
-    Adam, CrossEntropy, Dropout, EmbeddingBackward, Kernel, LstmBackward, LstmForward, Sgd,
-    SquareSum,
+    Adam, CrossEntropy, Dropout, EmbeddingBackward, Gradient, Kernel, LstmBackward, LstmForward,
+    Sgd, SquareSum,
 };
 use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -321,14 +321,17 @@ fn optimizers() {
         for t in 1..=3 {
             let mut gradient = random(LENGTH, rng);
             let (root, step_size) = ((1.0 - 0.999f64.powi(t)).sqrt(), 0.1 / (1.0 - 0.9f64.powi(t)));
+            let clipped = Gradient {
+                values: at(&mut gradient),
+                length: LENGTH as u64,
+                scale: 0.8,
+                limit: 0.9,
+            };
             launch(&Adam {
                 weight: at(&mut adam),
                 mean: at(&mut mean),
                 square: at(&mut square),
-                gradient: at(&mut gradient),
-                length: LENGTH as u64,
-                scale: 0.8,
-                limit: 0.9,
+                gradient: clipped,
                 decay,
                 keep,
                 one_beta1: 0.1,
@@ -341,10 +344,7 @@ fn optimizers() {
             launch(&Sgd {
                 weight: at(&mut sgd),
                 momentum: if momentum { at(&mut buffer) } else { 0 },
-                gradient: at(&mut gradient),
-                length: LENGTH as u64,
-                scale: 0.8,
-                limit: 0.9,
+                gradient: clipped,
                 decay,
                 keep: 0.7,
                 rate: 0.1,

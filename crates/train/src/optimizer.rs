@@ -38,25 +38,36 @@ struct Slot {
 /// The numbers of one step of Adam or AdamW.
 #[derive(Clone, Copy)]
 struct Adam {
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
+    /// 1 - beta1
+    one_beta1: f32,
+    beta2: f32,
+    /// 1 - beta2
+    one_beta2: f32,
+    eps: f32,
     /// lr / (1 - beta1^t)
-    step_size: f64,
+    step_size: f32,
     /// sqrt(1 - beta2^t)
-    root: f64,
+    root: f32,
     /// Times the weight, added to the gradient.
-    decay: f64,
+    decay: f32,
     /// What is left of a weight after AdamW's decay.
-    keep: f64,
+    keep: f32,
 }
 
 /// The numbers of one step of SGD.
 #[derive(Clone, Copy)]
 struct Sgd {
-    rate: f64,
-    momentum: f64,
-    decay: f64,
+    rate: f32,
+    momentum: f32,
+    decay: f32,
+}
+
+/// A weight and its gradient, which is contiguous.
+#[derive(Clone, Copy)]
+struct Change<'a> {
+    weight: &'a Var,
+    gradient: &'a Tensor,
+    clip: Clip,
 }
 
 impl Optimizer {
@@ -88,19 +99,22 @@ impl Optimizer {
         self.steps += 1;
         let c = &self.config;
         let t = self.steps as f64;
-        let sgd = Sgd { rate, momentum: c.momentum, decay: c.weight_decay };
+        let decay = c.weight_decay;
+        let sgd = Sgd { rate: rate as f32, momentum: c.momentum as f32, decay: decay as f32 };
+        let [beta1, beta2] = c.betas;
+        let (added, taken) = match c.optimizer {
+            OptimizerKind::AdamW => (0.0, rate * decay),
+            _ => (decay, 0.0),
+        };
         let adam = Adam {
-            beta1: c.betas[0],
-            beta2: c.betas[1],
-            eps: c.eps,
-            step_size: rate / (1.0 - c.betas[0].powf(t)),
-            root: (1.0 - c.betas[1].powf(t)).sqrt(),
-            decay: if c.optimizer == OptimizerKind::Adam { c.weight_decay } else { 0.0 },
-            keep: if c.optimizer == OptimizerKind::AdamW {
-                1.0 - rate * c.weight_decay
-            } else {
-                1.0
-            },
+            one_beta1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            one_beta2: (1.0 - beta2) as f32,
+            eps: c.eps as f32,
+            step_size: (rate / (1.0 - beta1.powf(t))) as f32,
+            root: (1.0 - beta2.powf(t)).sqrt() as f32,
+            decay: added as f32,
+            keep: (1.0 - taken) as f32,
         };
         for Slot { var, decays, state, .. } in &mut self.slots {
             let (sgd, adam) = match decays {
@@ -108,16 +122,14 @@ impl Optimizer {
                 false => (Sgd { decay: 0.0, ..sgd }, Adam { decay: 0.0, keep: 1.0, ..adam }),
             };
             let Some(gradient) = gradients.get(var) else { continue };
-            let gradient = gradient.contiguous()?;
+            let change = Change { weight: var, gradient: &gradient.contiguous()?, clip };
             match (var.device(), &state[..]) {
-                (Device::Cpu, [m, v]) => adam.on_host(var, &gradient, m, v, clip)?,
-                (Device::Cpu, state) => sgd.on_host(var, &gradient, state.first(), clip)?,
+                (Device::Cpu, [m, v]) => adam.on_host(change, m, v)?,
+                (Device::Cpu, state) => sgd.on_host(change, state.first())?,
                 #[cfg(feature = "cuda")]
-                (Device::Cuda(card), [m, v]) => adam.on_card(var, &gradient, m, v, clip, card)?,
+                (Device::Cuda(card), [m, v]) => adam.on_card(change, m, v, card)?,
                 #[cfg(feature = "cuda")]
-                (Device::Cuda(card), state) => {
-                    sgd.on_card(var, &gradient, state.first(), clip, card)?;
-                }
+                (Device::Cuda(card), state) => sgd.on_card(change, state.first(), card)?,
                 (device, _) => {
                     let reason = format!("there is no optimiser for {:?}", device.location());
                     return Err(candle_core::Error::Msg(reason).into());
@@ -188,27 +200,34 @@ fn is_matrix(name: &str) -> bool {
     layer != "embedding" && !weight.starts_with("bias")
 }
 
+#[cfg(feature = "cuda")]
+impl Change<'_> {
+    /// For the kernels: the gradient, and where the weight begins.
+    fn addresses(self) -> CandleResult<(nic_kernels::Gradient, u64)> {
+        let gradient = nic_kernels::Gradient {
+            values: address(self.gradient, DType::F32)?,
+            length: self.weight.elem_count() as u64,
+            scale: self.clip.scale,
+            limit: self.clip.limit,
+        };
+        Ok((gradient, address(self.weight, DType::F32)?))
+    }
+}
+
 impl Adam {
     /// One pass over weight, gradient and both averages.
-    fn on_host(
-        self,
-        var: &Var,
-        g: &Tensor,
-        m: &Tensor,
-        v: &Tensor,
-        clip: Clip,
-    ) -> CandleResult<()> {
+    fn on_host(self, change: Change<'_>, m: &Tensor, v: &Tensor) -> CandleResult<()> {
         let arch = Arch::new();
-        host::read(g, |g| {
+        host::read(change.gradient, |g| {
             host::write(m, |m| {
                 host::write(v, |v| {
-                    host::write(var, |w| {
+                    host::write(change.weight, |w| {
                         w.par_chunks_mut(host::CHUNK)
                             .zip(m.par_chunks_mut(host::CHUNK))
                             .zip(v.par_chunks_mut(host::CHUNK))
                             .zip(g.par_chunks(host::CHUNK))
                             .for_each(|(((w, m), v), g)| {
-                                arch.dispatch(|| self.slices(w, m, v, g, clip));
+                                arch.dispatch(|| self.slices(w, m, v, g, change.clip));
                             });
                         Ok(())
                     })
@@ -219,10 +238,7 @@ impl Adam {
 
     #[inline(always)]
     fn slices(self, w: &mut [f32], m: &mut [f32], v: &mut [f32], g: &[f32], clip: Clip) {
-        let (one_beta1, beta2, one_beta2) =
-            ((1.0 - self.beta1) as f32, self.beta2 as f32, (1.0 - self.beta2) as f32);
-        let (root, eps, step_size) = (self.root as f32, self.eps as f32, self.step_size as f32);
-        let (decay, keep) = (self.decay as f32, self.keep as f32);
+        let Self { one_beta1, beta2, one_beta2, eps, step_size, root, decay, keep } = self;
         for (((w, m), v), &g) in w.iter_mut().zip(m).zip(v).zip(g) {
             let g = clip.apply(g) + decay * *w;
             *m += (g - *m) * one_beta1;
@@ -234,29 +250,27 @@ impl Adam {
     #[cfg(feature = "cuda")]
     fn on_card(
         self,
-        var: &Var,
-        g: &Tensor,
+        change: Change<'_>,
         m: &Tensor,
         v: &Tensor,
-        clip: Clip,
         card: &CudaDevice,
     ) -> CandleResult<()> {
+        let Self { one_beta1, beta2, one_beta2, eps, step_size, root, decay, keep } = self;
+        let (gradient, weight) = change.addresses()?;
+        let (mean, square) = (address(m, DType::F32)?, address(v, DType::F32)?);
         let kernel = nic_kernels::Adam {
-            weight: address(var, DType::F32)?,
-            mean: address(m, DType::F32)?,
-            square: address(v, DType::F32)?,
-            gradient: address(g, DType::F32)?,
-            length: var.elem_count() as u64,
-            scale: clip.scale,
-            limit: clip.limit,
-            decay: self.decay as f32,
-            keep: self.keep as f32,
-            one_beta1: (1.0 - self.beta1) as f32,
-            beta2: self.beta2 as f32,
-            one_beta2: (1.0 - self.beta2) as f32,
-            root: self.root as f32,
-            eps: self.eps as f32,
-            step_size: self.step_size as f32,
+            gradient,
+            weight,
+            mean,
+            square,
+            decay,
+            keep,
+            one_beta1,
+            beta2,
+            one_beta2,
+            root,
+            eps,
+            step_size,
         };
         // SAFETY: all four are of one shape; weight and averages are this optimiser's to change.
         unsafe { launch(kernel, card) }
@@ -264,17 +278,12 @@ impl Adam {
 }
 
 impl Sgd {
-    fn on_host(
-        self,
-        var: &Var,
-        g: &Tensor,
-        momentum: Option<&Tensor>,
-        clip: Clip,
-    ) -> CandleResult<()> {
-        let (rate, keep, decay) = (self.rate as f32, self.momentum as f32, self.decay as f32);
+    fn on_host(self, change: Change<'_>, momentum: Option<&Tensor>) -> CandleResult<()> {
+        let Self { rate, momentum: keep, decay } = self;
+        let Change { weight, gradient, clip } = change;
         let Some(momentum) = momentum else {
-            return host::read(g, |g| {
-                host::write(var, |w| {
+            return host::read(gradient, |g| {
+                host::write(weight, |w| {
                     w.par_chunks_mut(host::CHUNK).zip(g.par_chunks(host::CHUNK)).for_each(
                         |(w, g)| {
                             for (w, &g) in w.iter_mut().zip(g) {
@@ -286,9 +295,9 @@ impl Sgd {
                 })
             });
         };
-        host::read(g, |g| {
+        host::read(gradient, |g| {
             host::write(momentum, |m| {
-                host::write(var, |w| {
+                host::write(weight, |w| {
                     w.par_chunks_mut(host::CHUNK)
                         .zip(m.par_chunks_mut(host::CHUNK))
                         .zip(g.par_chunks(host::CHUNK))
@@ -307,23 +316,14 @@ impl Sgd {
     #[cfg(feature = "cuda")]
     fn on_card(
         self,
-        var: &Var,
-        g: &Tensor,
+        change: Change<'_>,
         momentum: Option<&Tensor>,
-        clip: Clip,
         card: &CudaDevice,
     ) -> CandleResult<()> {
-        let kernel = nic_kernels::Sgd {
-            weight: address(var, DType::F32)?,
-            momentum: momentum.map_or(Ok(0), |momentum| address(momentum, DType::F32))?,
-            gradient: address(g, DType::F32)?,
-            length: var.elem_count() as u64,
-            scale: clip.scale,
-            limit: clip.limit,
-            decay: self.decay as f32,
-            keep: self.momentum as f32,
-            rate: self.rate as f32,
-        };
+        let Self { rate, momentum: keep, decay } = self;
+        let (gradient, weight) = change.addresses()?;
+        let momentum = momentum.map_or(Ok(0), |momentum| address(momentum, DType::F32))?;
+        let kernel = nic_kernels::Sgd { gradient, weight, momentum, decay, keep, rate };
         // SAFETY: all three are of one shape; weight and momentum are this optimiser's to change.
         unsafe { launch(kernel, card) }
     }
